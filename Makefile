@@ -1,0 +1,71 @@
+# Every target sets up what it needs, on a machine that has nothing but
+# Python 3.10-3.12 with venv. VENV=path keeps the environment elsewhere.
+
+VENV ?= .venv
+PYTHON ?= $(shell for name in python3.12 python3.11 python3.10 python3; do \
+	$$name -c 'import ensurepip, sys, venv; \
+	sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' \
+	>/dev/null 2>&1 && echo $$name && break; done)
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+RUFF = $(shell sed -n 's/^RUFF = \["\(.*\)"\].*/\1/p' setup.py)
+METADATA = setup.py pyproject.toml
+
+.PHONY: help setup demo test lint bench clean
+.NOTPARALLEL:
+
+help:
+	@echo 'make setup   environment $(VENV) with everything the tests need'
+	@echo 'make demo    dataset, training, evaluation and report: runs/demo'
+	@echo 'make test    the default test run'
+	@echo 'make lint    ruff check and ruff format --check'
+	@echo 'make bench   every script of benchmarks/, one after another'
+	@echo 'make clean   remove the environment and build leftovers'
+
+setup: $(VENV)/.stamp-test
+
+demo: $(VENV)/.stamp-run
+	$(BIN)/hgn-tf demo
+
+test: $(VENV)/.stamp-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.stamp-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.stamp-run
+	@set -e; for script in benchmarks/*.py; do \
+		echo "== $$script"; $(BIN)/python $$script; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+
+# A stamp is touched last, so an install that was stopped is done again.
+$(VENV)/.stamp-venv:
+ifeq ($(strip $(PYTHON)),)
+	@echo 'No Python 3.10, 3.11 or 3.12 with the venv module was found.' >&2
+	@echo 'On Debian or Ubuntu: apt install python3-venv. Another' >&2
+	@echo 'interpreter: make PYTHON=/path/to/python3.11 ...' >&2
+	@exit 1
+else
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	@touch $@
+endif
+
+$(VENV)/.stamp-run: $(VENV)/.stamp-venv $(METADATA)
+	@echo 'Installing TensorFlow and the rest into $(VENV): some minutes.'
+	$(PIP) install --quiet -e .
+	@touch $@
+
+$(VENV)/.stamp-test: $(VENV)/.stamp-venv $(METADATA)
+	@echo 'Installing TensorFlow and the rest into $(VENV): some minutes.'
+	$(PIP) install --quiet -e '.[test]'
+	@touch $@ $(VENV)/.stamp-run
+
+# Ruff alone: linting waits for no TensorFlow.
+$(VENV)/.stamp-lint: $(VENV)/.stamp-venv setup.py
+	$(PIP) install --quiet '$(RUFF)'
+	@touch $@

@@ -1,0 +1,117 @@
+"""Frames put side by side, and written as animated GIFs.
+
+Videos are [time, height, width, 3], uint8 or floats in [0, 1].
+"""
+
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+
+GUTTER = 128  # Grey between frames, seen on dark and on light.
+
+
+def to_uint8(frames: np.ndarray) -> np.ndarray:
+    """round(255 * frames) clipped to 0..255; uint8 passes as it is.
+
+    Args:
+      frames: uint8, or floats in [0, 1], of any shape.
+    Returns: uint8 array of the same shape.
+    Raises: TypeError: for other kinds of numbers.
+    """
+    frames = np.asarray(frames)
+    if frames.dtype == np.uint8:
+        return frames
+    if not np.issubdtype(frames.dtype, np.floating):
+        raise TypeError(
+            "`frames` must be uint8 or floats in [0, 1]. "
+            f"Received: {frames.dtype}."
+        )
+    return np.rint(np.clip(np.nan_to_num(frames), 0, 1) * 255).astype(np.uint8)
+
+
+def side_by_side(
+    videos: Sequence[np.ndarray], gutter: int = 2, vertical: bool = False
+) -> np.ndarray:
+    """One video of several, with thin grey gutters between them.
+
+    Args:
+      videos: Videos [time, height, width, 3] of equal shapes.
+      gutter: Width of the gutters, in pixels.
+      vertical: From top to bottom instead of left to right.
+    Returns: uint8 video [time, height, n * width + (n - 1) * gutter, 3], or
+      height and width exchanged.
+    Raises: ValueError: if the shapes differ or there is no video.
+    """
+    videos = [to_uint8(video) for video in videos]
+    shapes = sorted({video.shape for video in videos})
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise ValueError(
+            "`videos` must have one shape [time, height, width, 3]. "
+            f"Received: {shapes}."
+        )
+    axis = 1 if vertical else 2
+    size = list(shapes[0])
+    size[axis] = gutter
+    line = np.full(size, GUTTER, np.uint8)
+    parts = [part for video in videos for part in (line, video)][1:]
+    return np.concatenate(parts, axis=axis)
+
+
+def write_gif(
+    path: str | os.PathLike,
+    video: np.ndarray,
+    fps: float = 8.0,
+    scale: int = 4,
+) -> pathlib.Path:
+    """Writes an endless GIF, enlarged without smoothing.
+
+    Args:
+      path: Where the GIF goes; whole or not at all.
+      video: [time, height, width, 3]; see `side_by_side` for several.
+      fps: Frames a second; GIF counts in hundredths of a second.
+      scale: Each pixel becomes scale x scale.
+    Returns: The path.
+    """
+    video = to_uint8(video)
+    if video.ndim != 4 or video.shape[-1] != 3 or not len(video):
+        raise ValueError(
+            "`video` must have shape [time, height, width, 3]. "
+            f"Received: {video.shape}."
+        )
+    # One palette for all frames: colours of their own would flicker.
+    everything = PIL.Image.fromarray(video.reshape(-1, *video.shape[2:]))
+    palette = everything.quantize(256)
+    none = PIL.Image.Dither.NONE
+    large = video.repeat(scale, axis=1).repeat(scale, axis=2)
+    frames = [
+        PIL.Image.fromarray(frame).quantize(palette=palette, dither=none)
+        for frame in large
+    ]
+    data = io.BytesIO()
+    frames[0].save(
+        data, "GIF", save_all=True, append_images=frames[1:], loop=0,
+        duration=1000 / fps,
+    )  # fmt: skip
+    return write_whole(path, data.getvalue())
+
+
+def write_whole(path: str | os.PathLike, data: bytes) -> pathlib.Path:
+    """Writes a file beside its place, then renames it: whole or not at all.
+
+    Args:
+      path: Where the file goes; what is there is replaced.
+      data: What the file holds.
+    Returns: The path.
+    """
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

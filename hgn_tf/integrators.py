@@ -1,0 +1,268 @@
+"""Steps in time along Hamilton's equations, and rollouts made of them.
+
+"leapfrog" means kick-drift-kick (velocity Verlet); "yoshida4" is the fourth
+order composition of three of them by Yoshida (1990). Both are explicit and
+symplectic for H(q, p) = K(p) + V(q) only: on any other H they are first order
+and do not keep phase-space volume.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from hgn_tf.phase import (
+    Hamiltonian,
+    PhaseState,
+    force,
+    is_separable,
+    time_derivative,
+    velocity,
+)
+
+_YOSHIDA_OUTER = 1.0 / (2.0 - 2.0 ** (1.0 / 3.0))
+
+
+@dataclass(frozen=True)
+class Integrator:
+    """One method: a pure step and what is claimed of it for separable H.
+
+    Attributes:
+      step: Callable (hamiltonian, state, dt) -> state.
+      order: Global error is O(dt^order).
+      symplectic: Whether the step keeps the two-form dq ^ dp.
+      kick_drift_kicks: For a composition of leapfrog steps, their lengths as
+        fractions of dt; empty for other methods.
+    """
+
+    step: Callable[[Hamiltonian, PhaseState, float], PhaseState]
+    order: int
+    symplectic: bool
+    kick_drift_kicks: tuple[float, ...] = ()
+
+
+def euler(
+    hamiltonian: Hamiltonian, state: PhaseState, dt: float
+) -> PhaseState:
+    """Explicit Euler step s + dt * ds/dt; order 1, not symplectic.
+
+    Args:
+      hamiltonian: Callable (q, p) -> energy of shape [batch].
+      state: PhaseState, q and p of shape [batch, ...].
+      dt: Step in seconds; negative steps go back in time.
+    Returns: PhaseState of the same shapes.
+    Source: the HGN paper, section 3.2.
+    """
+    return _advance(state, dt, time_derivative(hamiltonian, state))
+
+
+def rk4(hamiltonian: Hamiltonian, state: PhaseState, dt: float) -> PhaseState:
+    """Classical Runge-Kutta step; order 4, not symplectic.
+
+    s + dt/6 * (k1 + 2 k2 + 2 k3 + k4)
+
+    Args:
+      hamiltonian: Callable (q, p) -> energy of shape [batch].
+      state: PhaseState, q and p of shape [batch, ...].
+      dt: Step in seconds; negative steps go back in time.
+    Returns: PhaseState of the same shapes.
+    Source: Hairer, Norsett, Wanner, Solving ODEs I, II.1, table 1.2.
+    """
+    k1 = time_derivative(hamiltonian, state)
+    k2 = time_derivative(hamiltonian, _advance(state, dt / 2, k1))
+    k3 = time_derivative(hamiltonian, _advance(state, dt / 2, k2))
+    k4 = time_derivative(hamiltonian, _advance(state, dt, k3))
+    slope = PhaseState(
+        *((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(k1, k2, k3, k4))
+    )
+    return _advance(state, dt, slope)
+
+
+def leapfrog(
+    hamiltonian: Hamiltonian, state: PhaseState, dt: float
+) -> PhaseState:
+    """One kick-drift-kick step; order 2 and symplectic if H is separable.
+
+    ph = p - dt/2 * dH/dq(q, p);  q1 = q + dt * dH/dp(q, ph)
+    p1 = ph - dt/2 * dH/dq(q1, ph)
+
+    Args:
+      hamiltonian: Callable (q, p) -> energy of shape [batch].
+      state: PhaseState, q and p of shape [batch, ...].
+      dt: Step in seconds; negative steps go back in time.
+    Returns: PhaseState of the same shapes.
+    Source: Hairer, Lubich, Wanner, Geometric Numerical Integration, I.1.4.
+    """
+    return _compose(hamiltonian, state, force(hamiltonian, state), dt, (1.0,))[
+        0
+    ]
+
+
+def yoshida4(
+    hamiltonian: Hamiltonian, state: PhaseState, dt: float
+) -> PhaseState:
+    """Three leapfrog steps of lengths w dt, (1 - 2w) dt, w dt; order 4.
+
+    w = 1 / (2 - 2^(1/3)); symplectic if H is separable.
+
+    Args:
+      hamiltonian: Callable (q, p) -> energy of shape [batch].
+      state: PhaseState, q and p of shape [batch, ...].
+      dt: Step in seconds; negative steps go back in time.
+    Returns: PhaseState of the same shapes.
+    Source: Yoshida, Construction of higher order symplectic integrators,
+      Physics Letters A 150 (1990), equation 2.11.
+    """
+    lengths = INTEGRATORS["yoshida4"].kick_drift_kicks
+    start = force(hamiltonian, state)
+    return _compose(hamiltonian, state, start, dt, lengths)[0]
+
+
+INTEGRATORS = {
+    "euler": Integrator(euler, order=1, symplectic=False),
+    "leapfrog": Integrator(
+        leapfrog, order=2, symplectic=True, kick_drift_kicks=(1.0,)
+    ),
+    "rk4": Integrator(rk4, order=4, symplectic=False),
+    "yoshida4": Integrator(
+        yoshida4,
+        order=4,
+        symplectic=True,
+        kick_drift_kicks=(
+            _YOSHIDA_OUTER,
+            1.0 - 2.0 * _YOSHIDA_OUTER,
+            _YOSHIDA_OUTER,
+        ),
+    ),
+}
+
+
+def check_dt(dt: float) -> float:
+    """Gives `dt` back; a step of 0, NaN or infinity is refused."""
+    if not np.isfinite(dt) or dt == 0:
+        raise ValueError(
+            "`dt` must be a finite number of seconds other than 0 (negative "
+            f"goes back in time). Received: {dt!r}."
+        )
+    return dt
+
+
+def get_integrator(name: str) -> Integrator:
+    """The entry of INTEGRATORS called `name`, or a ValueError with its keys."""
+    if name not in INTEGRATORS:
+        raise ValueError(
+            f"`integrator` must be one of {sorted(INTEGRATORS)}. "
+            f"Received: {name!r}."
+        )
+    return INTEGRATORS[name]
+
+
+def rollout(
+    hamiltonian: Hamiltonian,
+    state: PhaseState,
+    dt: float,
+    num_steps: int,
+    integrator: str = "leapfrog",
+    unroll: bool = False,
+) -> PhaseState:
+    """The states at times 0, dt, ..., num_steps * dt.
+
+    For a separable H, leapfrog and its compositions carry the force from the
+    end of a step to the start of the next, which merges the two half kicks: a
+    leapfrog step costs one gradient of V and one of K.
+
+    Args:
+      hamiltonian: Callable (q, p) -> energy of shape [batch].
+      state: PhaseState at time 0, q and p of shape [batch, ...].
+      dt: Step in seconds; negative steps go back in time.
+      num_steps: How many steps, 0 or more.
+      integrator: A name in INTEGRATORS.
+      unroll: Write the steps out in the graph instead of looping. A loop
+        traces faster and keeps nothing of a step when no gradient is asked;
+        the gradient of a looped convolutional energy needs XLA (TF 2.20-2.21:
+        grappler's memory optimiser breaks it otherwise).
+    Returns: PhaseState, q and p of shape [batch, num_steps + 1, ...].
+    Raises: ValueError: if the shapes of q and p differ, dt is 0, num_steps is
+      negative or `integrator` is unknown.
+    """
+    method = get_integrator(integrator)
+    check_dt(dt)
+    if num_steps < 0:
+        raise ValueError(
+            f"`num_steps` must be 0 or more. Received: {num_steps}."
+        )
+    if not state.q.shape.is_compatible_with(state.p.shape):
+        raise ValueError(
+            "q and p must have equal shapes. Received: "
+            f"{state.q.shape} and {state.p.shape}."
+        )
+    merged = bool(method.kick_drift_kicks) and is_separable(hamiltonian)
+
+    def step(state, carried):
+        if merged:
+            return _compose(
+                hamiltonian, state, carried, dt, method.kick_drift_kicks
+            )
+        return method.step(hamiltonian, state, dt), carried
+
+    # Unmerged methods carry nothing; an empty tensor keeps the loop's shape.
+    carried = force(hamiltonian, state) if merged else tf.zeros([0])
+    if unroll or num_steps == 0:
+        states = [state]
+        for _ in range(num_steps):
+            state, carried = step(state, carried)
+            states.append(state)
+        return PhaseState(*(tf.stack(part, axis=1) for part in zip(*states)))
+    return _loop(step, state, carried, num_steps)
+
+
+def _loop(step, state, carried, num_steps):
+    def arrays(part):
+        array = tf.TensorArray(
+            part.dtype, size=num_steps + 1, element_shape=part.shape
+        )
+        return array.write(0, part)
+
+    def body(index, state, carried, qs, ps):
+        state, carried = step(state, carried)
+        return (
+            index + 1,
+            state,
+            carried,
+            qs.write(index, state.q),
+            ps.write(index, state.p),
+        )
+
+    *_, qs, ps = tf.while_loop(
+        lambda index, *_: index <= num_steps,
+        body,
+        (1, state, carried, arrays(state.q), arrays(state.p)),
+        maximum_iterations=num_steps,
+    )
+    return PhaseState(_batch_first(qs.stack()), _batch_first(ps.stack()))
+
+
+def _compose(hamiltonian, state, carried, dt, lengths):
+    """Leapfrog steps of `lengths` * dt; `carried` is the force at `state`."""
+    q, p = state
+    separable = is_separable(hamiltonian)
+    for index, length in enumerate(lengths):
+        if index > 0 and not separable:
+            # The kick that ended the last step moved p, on which the force
+            # of a joint H depends.
+            carried = force(hamiltonian, PhaseState(q, p))
+        p = p + 0.5 * length * dt * carried
+        q = q + length * dt * velocity(hamiltonian, PhaseState(q, p))
+        carried = force(hamiltonian, PhaseState(q, p))
+        p = p + 0.5 * length * dt * carried
+    return PhaseState(q, p), carried
+
+
+def _advance(state, dt, slope):
+    return PhaseState(state.q + dt * slope.q, state.p + dt * slope.p)
+
+
+def _batch_first(stacked):
+    rank = stacked.shape.rank
+    return tf.transpose(stacked, [1, 0, *range(2, rank)])

@@ -1,0 +1,124 @@
+"""The terms of HGN's objective: reconstruction, KL divergence and GECO."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+
+def reconstruction(video: tf.Tensor, prediction: tf.Tensor) -> tf.Tensor:
+    """Mean squared error over all but the first axis: [batch]."""
+    error = tf.math.squared_difference(video, prediction)
+    return tf.reduce_mean(error, axis=list(range(1, len(video.shape))))
+
+
+def gaussian_kl(mean: tf.Tensor, log_scale: tf.Tensor) -> tf.Tensor:
+    """KL(N(mean, exp(log_scale)^2) || N(0, 1)) in nats, summed: [batch].
+
+    1/2 sum(mean^2 + sd^2 - 1) - sum(log sd)
+
+    Args:
+      mean: [batch, ...].
+      log_scale: Logarithm of the standard deviation, [batch, ...].
+    Returns: [batch].
+    """
+    terms = (
+        0.5 * (tf.square(mean) + tf.exp(2.0 * log_scale) - 1.0) - log_scale
+    )
+    return tf.reduce_sum(terms, axis=list(range(1, len(mean.shape))))
+
+
+@keras.saving.register_keras_serializable("hgn_tf")
+class Geco(keras.layers.Layer):
+    """Lagrange multiplier of the constraint `reconstruction <= tolerance`.
+
+    Minimising kl + multiplier * num_pixels / 2 * (reconstruction / tolerance
+    - 1) with the multiplier at 1 is the ELBO of a Gaussian decoder whose
+    variance is the tolerance, the mean being taken over frames as in the HGN
+    paper's equation 4. The multiplier then follows the constraint:
+
+        average <- smoothing * average + (1 - smoothing) * violation
+        multiplier <- multiplier * exp(rate * clip(average, -1, 1))
+
+    with violation = reconstruction / tolerance - 1. Its logarithm and the
+    moving average are non-trainable weights: they are saved with the model and
+    averaged over replicas.
+
+    A tolerance that a constant image meets teaches nothing: compare it with
+    the mean-image error of the data (`check_tolerance` of `hgn_tf.training`).
+
+    Paper: a multiplier "in front of the KL term". Here: in front of the
+    constraint, as in the source, which differs by an overall factor only.
+
+    Args:
+      tolerance: Mean squared error a pixel that counts as good enough.
+      rate: How fast the logarithm of the multiplier follows the violation.
+      smoothing: Weight of the past in the moving average.
+      limit: The multiplier stays within [1 / limit, limit].
+    Raises: ValueError: if the tolerance or the rate is not positive.
+    Source: Rezende and Viola, Generalized ELBO with constrained optimization
+      (2018), algorithm 1.
+    """
+
+    def __init__(
+        self, tolerance=1e-3, rate=0.01, smoothing=0.99, limit=100.0, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if tolerance <= 0 or rate <= 0:
+            raise ValueError(
+                "`tolerance` and `rate` must be positive. Received: "
+                f"{tolerance} and {rate}."
+            )
+        self.tolerance = tolerance
+        self.rate = rate
+        self.smoothing = smoothing
+        self.limit = limit
+        self.log_multiplier = self.add_weight(
+            name="log_multiplier",
+            initializer="zeros",
+            trainable=False,
+            aggregation="mean",
+        )
+        self.average = self.add_weight(
+            name="average",
+            initializer="zeros",
+            trainable=False,
+            aggregation="mean",
+        )
+        self.built = True
+
+    @property
+    def multiplier(self):
+        return tf.exp(self.log_multiplier.value)
+
+    def objective(self, reconstruction, kl, num_pixels):
+        """kl / num_pixels + multiplier / 2 * violation, over the batch."""
+        violation = tf.reduce_mean(reconstruction) / self.tolerance - 1.0
+        return (
+            tf.reduce_mean(kl) / num_pixels + 0.5 * self.multiplier * violation
+        )
+
+    def update(self, reconstruction):
+        """Moves the average and the multiplier after a step."""
+        violation = tf.reduce_mean(reconstruction) / self.tolerance - 1.0
+        average = (
+            self.smoothing * self.average.value
+            + (1.0 - self.smoothing) * violation
+        )
+        self.average.assign(average)
+        log_multiplier = self.log_multiplier.value + (
+            self.rate * tf.clip_by_value(average, -1.0, 1.0)
+        )
+        bound = math.log(self.limit)
+        self.log_multiplier.assign(
+            tf.clip_by_value(log_multiplier, -bound, bound)
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "tolerance": self.tolerance,
+            "rate": self.rate,
+            "smoothing": self.smoothing,
+            "limit": self.limit,
+        }

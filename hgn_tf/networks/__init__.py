@@ -1,0 +1,34 @@
+"""The networks of HGN, in the order of the path: frames, z, state, energy, q.
+
+Every network has a convolutional form, on latents [batch, 4, 4, channels] as
+in the paper, and a flat one, on latents [batch, features] as in HGN++ (Higgins
+et al., 2021), which costs far less on a CPU. `paper_networks` and
+`flat_networks` give matching sets, to be passed on as `HGN(**networks, ...)`.
+"""
+
+from hgn_tf.networks.decoder import Decoder, DenseDecoder, UpsampleConv2D
+from hgn_tf.networks.encoder import Encoder
+from hgn_tf.networks.energy import (
+    EnergyNet,
+    JointHamiltonian,
+    SeparableHamiltonian,
+)
+from hgn_tf.networks.forms import flat_networks, paper_networks
+from hgn_tf.networks.layers import build_once, serializable
+from hgn_tf.networks.state_net import StateNet, split_state
+
+__all__ = [
+    "Decoder",
+    "DenseDecoder",
+    "Encoder",
+    "EnergyNet",
+    "JointHamiltonian",
+    "SeparableHamiltonian",
+    "StateNet",
+    "UpsampleConv2D",
+    "build_once",
+    "flat_networks",
+    "paper_networks",
+    "serializable",
+    "split_state",
+]

@@ -1,0 +1,226 @@
+"""q to a frame."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from hgn_tf.networks.layers import build_in_turn, make_layer, serializable
+
+# TF 2.20-2.21 with oneDNN fuses Conv2D + Add + LeakyReLU in graph mode with
+# the slope lost: it applies 0.2, whatever was asked. So 0.2 it is, which is
+# also the slope of the progressive decoder that the paper follows.
+_LEAKY_SLOPE = 0.2
+
+
+@serializable
+class UpsampleConv2D(keras.layers.Layer):
+    """Nearest-neighbour x2, then a 3x3 convolution, at 4/9 of the arithmetic.
+
+    After the upsampling each of the four output phases sees only 2x2 distinct
+    inputs, so the layer sums the kernel's taps and runs one 2x2 convolution
+    with 4 * filters channels at the low resolution. The result equals
+    UpSampling2D(2) followed by Conv2D(filters, 3, padding="same").
+
+    Args:
+      filters: Output channels.
+    Call: [batch, height, width, channels] ->
+      [batch, 2 * height, 2 * width, filters].
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(3, 3, shape[-1], self.filters),
+            initializer="he_normal",
+        )
+        self.bias = self.add_weight(
+            name="bias", shape=(self.filters,), initializer="zeros"
+        )
+
+    def call(self, x):
+        height, width = x.shape[1], x.shape[2]
+        kernel = tf.convert_to_tensor(self.kernel)
+        # Even outputs see taps {0}, {1, 2} of the kernel on two neighbours,
+        # odd outputs {0, 1}, {2}.
+        rows = (
+            tf.stack([kernel[0], kernel[1] + kernel[2]]),
+            tf.stack([kernel[0] + kernel[1], kernel[2]]),
+        )
+        phases = []
+        for row in rows:
+            phases.append(
+                tf.stack([row[:, 0], row[:, 1] + row[:, 2]], axis=1)
+            )
+            phases.append(
+                tf.stack([row[:, 0] + row[:, 1], row[:, 2]], axis=1)
+            )
+        x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        x = tf.nn.conv2d(
+            x, tf.concat(phases, axis=-1), strides=1, padding="VALID"
+        )
+        x = tf.nn.bias_add(x, tf.tile(tf.convert_to_tensor(self.bias), [4]))
+        # [B, H+1, W+1, 4F]: phase (i, j) starts at row i, column j.
+        even_even, even_odd, odd_even, odd_odd = tf.split(x, 4, axis=-1)
+        x = tf.concat(
+            [
+                even_even[:, :height, :width],
+                even_odd[:, :height, 1:],
+                odd_even[:, 1:, :width],
+                odd_odd[:, 1:, 1:],
+            ],
+            axis=-1,
+        )
+        return tf.nn.depth_to_space(x, 2)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+@serializable
+class Decoder(keras.layers.Layer):
+    """q -> frame: progressive residual blocks, each of twice the resolution.
+
+    A block: nearest-neighbour x2 and a 3x3 convolution, further 3x3
+    convolutions, leaky ReLU after each; the upsampled input, through a 1x1
+    convolution where widths differ, is added and the sum scaled by 1/sqrt(2)
+    (He et al.'s residual block as in Karras et al., 2018). A flat q first goes
+    through a dense layer to `seed_shape`.
+
+    Paper: a sigmoid closes each block. Here: `block_activation`, a sigmoid by
+    default. The frame is linear in the last layer, not squashed: a sigmoid
+    there saturates on flat backgrounds and stops learning.
+
+    Args:
+      filters: Channels of each block; the frame is 2^len(filters) times the
+        size of the latent.
+      convolutions: 3x3 convolutions a block.
+      channels: Channels of the frame.
+      seed_shape: For a flat q, the [height, width, channels] it starts from.
+      block_activation: Keras activation at the end of a block, or None.
+    Call: q [batch, *state_shape] -> [batch, height, width, channels].
+    """
+
+    def __init__(
+        self,
+        filters=(64, 64, 64),
+        convolutions=2,
+        channels=3,
+        seed_shape=(4, 4, 64),
+        block_activation="sigmoid",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = tuple(filters)
+        self.convolutions = convolutions
+        self.channels = channels
+        self.seed_shape = tuple(seed_shape)
+        self.block_activation = block_activation
+        self._activation = keras.activations.get(block_activation)
+        self._blocks = []
+        for width in self.filters:
+            stack = [UpsampleConv2D(width)]
+            for _ in range(convolutions - 1):
+                stack.append(make_layer(True, width))
+            self._blocks.append(stack)
+        self._skips = [
+            keras.layers.Conv2D(width, 1, use_bias=False)
+            for width in self.filters
+        ]
+        self._frame = make_layer(True, channels)
+        self._seed = None
+
+    def build(self, q_shape):
+        if len(q_shape) == 2:
+            self._seed = keras.layers.Dense(math.prod(self.seed_shape))
+            self._seed.build(q_shape)
+            shape = (None, *self.seed_shape)
+        else:
+            shape = tuple(q_shape)
+        for stack, skip in zip(self._blocks, self._skips):
+            skip.build(shape)
+            stack[0].build(shape)
+            shape = (None, 2 * shape[1], 2 * shape[2], stack[0].filters)
+            build_in_turn(stack[1:], shape)
+        self._frame.build(shape)
+
+    def call(self, q):
+        x = q
+        if self._seed is not None:
+            x = tf.reshape(self._seed(q), [-1, *self.seed_shape])
+        for stack, skip in zip(self._blocks, self._skips):
+            branch = x
+            for layer in stack:
+                branch = keras.ops.leaky_relu(layer(branch), _LEAKY_SLOPE)
+            x = _upsample(skip(x))
+            x = self._activation((x + branch) * 0.5**0.5)
+        return self._frame(x)
+
+    def compute_output_shape(self, q_shape):
+        start = self.seed_shape if len(q_shape) == 2 else q_shape[1:]
+        factor = 2 ** len(self.filters)
+        size = (factor * length for length in start[:2])
+        return (q_shape[0], *size, self.channels)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "convolutions": self.convolutions,
+            "channels": self.channels,
+            "seed_shape": self.seed_shape,
+            "block_activation": self.block_activation,
+        }
+
+
+@serializable
+class DenseDecoder(keras.layers.Layer):
+    """q -> frame through an MLP with ReLU; the last layer is linear.
+
+    Each pixel is learned by itself, nothing is shared between places, so it
+    wants more examples than `Decoder`; an example costs a tenth on a CPU.
+
+    Args:
+      units: Hidden widths.
+      frame_shape: (height, width, channels).
+    Call: q [batch, features] -> [batch, *frame_shape].
+    """
+
+    def __init__(self, units=(256, 256), frame_shape=(32, 32, 3), **kwargs):
+        super().__init__(**kwargs)
+        self.units = tuple(units)
+        self.frame_shape = tuple(frame_shape)
+        self._stack = [
+            keras.layers.Dense(
+                width, activation="relu", kernel_initializer="he_normal"
+            )
+            for width in self.units
+        ]
+        self._stack.append(keras.layers.Dense(math.prod(self.frame_shape)))
+
+    def build(self, q_shape):
+        build_in_turn(self._stack, q_shape)
+
+    def call(self, q):
+        for layer in self._stack:
+            q = layer(q)
+        return tf.reshape(q, [-1, *self.frame_shape])
+
+    def compute_output_shape(self, q_shape):
+        return (q_shape[0], *self.frame_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "frame_shape": self.frame_shape,
+        }
+
+
+def _upsample(x):
+    """Nearest-neighbour x2."""
+    return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)

@@ -1,0 +1,106 @@
+"""Frames to z: the posterior over the latent variable."""
+
+import keras
+import tensorflow as tf
+
+from hgn_tf.networks.layers import build_in_turn, serializable
+
+_NARROW = {
+    "kernel_initializer": "zeros",
+    "bias_initializer": keras.initializers.Constant(-3.0),
+}
+
+
+@serializable
+class Encoder(keras.layers.Layer):
+    """q(z | frames): a diagonal Gaussian from frames stacked on channels.
+
+    Convolutions with ReLU, then one linear layer for the mean and one for the
+    logarithm of the standard deviation of z.
+
+    Paper: initialisation not given. Here: sd of z starts at exp(-3), because
+    at 1 the noise drowns the mean and learning waits at the mean image.
+
+    Args:
+      filters: Channels of each convolution.
+      strides: Stride of each convolution.
+      latent_shape: Shape of z without the batch axis; with three numbers the
+        strides must bring the frames to its height and width.
+    Call: video [batch, frames, height, width, channels] -> (mean, log_scale),
+      each [batch, *latent_shape].
+    """
+
+    def __init__(
+        self,
+        filters=(32, 64, 64, 64, 64, 64, 64, 48),
+        strides=(2, 1, 2, 1, 2, 1, 1, 1),
+        latent_shape=(4, 4, 32),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if len(filters) != len(strides):
+            raise ValueError(
+                "`filters` and `strides` need one number a layer each. "
+                f"Received: {filters} and {strides}."
+            )
+        self.filters = tuple(filters)
+        self.strides = tuple(strides)
+        self.latent_shape = tuple(latent_shape)
+        self._stack = [
+            keras.layers.Conv2D(
+                width,
+                3,
+                stride,
+                padding="same",
+                activation="relu",
+                kernel_initializer="he_normal",
+            )
+            for width, stride in zip(self.filters, self.strides)
+        ]
+        self._convolutional = len(self.latent_shape) == 3
+        size = self.latent_shape[-1]
+        if self._convolutional:
+            self._mean = keras.layers.Conv2D(size, 1)
+            self._log_scale = keras.layers.Conv2D(size, 1, **_NARROW)
+        else:
+            self._mean = keras.layers.Dense(size)
+            self._log_scale = keras.layers.Dense(size, **_NARROW)
+
+    def build(self, video_shape):
+        _, frames, height, width, channels = video_shape
+        shape = (None, height, width, frames * channels)
+        shape = build_in_turn(self._stack, shape)
+        if not self._convolutional:
+            shape = (None, shape[1] * shape[2] * shape[3])
+        elif tuple(shape[1:3]) != self.latent_shape[:2]:
+            raise ValueError(
+                f"`strides` bring frames of {height}x{width} to "
+                f"{shape[1]}x{shape[2]}, but `latent_shape` is "
+                f"{self.latent_shape}: choose strides that divide by "
+                f"{height // self.latent_shape[0]}."
+            )
+        self._mean.build(shape)
+        self._log_scale.build(shape)
+
+    def call(self, video):
+        x = _frames_on_channels(video)
+        for layer in self._stack:
+            x = layer(x)
+        if not self._convolutional:
+            x = tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
+        return self._mean(x), self._log_scale(x)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "strides": self.strides,
+            "latent_shape": self.latent_shape,
+        }
+
+
+def _frames_on_channels(video):
+    """[B, T, H, W, C] -> [B, H, W, T * C]."""
+    _, frames, height, width, channels = video.shape
+    x = tf.transpose(video, [0, 2, 3, 1, 4])
+    return tf.reshape(x, [-1, height, width, frames * channels])

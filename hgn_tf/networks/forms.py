@@ -1,0 +1,102 @@
+"""Matching sets of networks: the paper's convolutional form and a flat one."""
+
+import math
+
+from hgn_tf.networks.decoder import Decoder, DenseDecoder
+from hgn_tf.networks.encoder import Encoder
+from hgn_tf.networks.energy import EnergyNet, SeparableHamiltonian
+from hgn_tf.networks.state_net import StateNet
+
+
+def paper_networks(
+    image_size: int = 32,
+    channels: int = 3,
+    filters: int = 64,
+    latent_channels: int = 16,
+) -> dict:
+    """Encoder, f_psi, energies and decoder as in the paper, on 4x4 latents.
+
+    Encoder: 8 convolutions of 32, 64, ..., 64, 48 filters. Paper: strides not
+    given. Here: stride 2 until the size is 4. f_psi: 3 convolutions. Energies
+    K(p) and V(q): 6 convolutions with softplus each. Decoder: a progressive
+    residual block a factor of two.
+
+    Args:
+      image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
+      channels: Channels of a frame.
+      filters: 64 in the paper; fewer cost less.
+      latent_channels: Channels of q, and of p.
+    Returns: dict of the arguments encoder, state_net, hamiltonian, decoder.
+    Raises: ValueError: for another image size.
+    Source: the HGN paper, A.1.
+    """
+    halvings = _halvings(image_size)
+    widths = (filters // 2, *[filters] * 6, 3 * filters // 4)
+    strides = [1] * len(widths)
+    strides[: 2 * halvings : 2] = [2] * min(halvings, 4)
+    if halvings == 5:
+        strides[1] = 2
+    return {
+        "encoder": Encoder(widths, strides, (4, 4, 2 * latent_channels)),
+        "state_net": StateNet((filters, filters), (4, 4, latent_channels)),
+        "hamiltonian": SeparableHamiltonian(
+            kinetic=EnergyNet([filters] * 5),
+            potential=EnergyNet([filters] * 5),
+        ),
+        "decoder": Decoder([filters] * halvings, channels=channels),
+    }
+
+
+def flat_networks(
+    image_size: int = 32,
+    channels: int = 3,
+    latent_size: int = 16,
+    encoder_filters: tuple[int, ...] = (32, 32, 32, 32),
+    state_units: tuple[int, ...] = (128, 128),
+    energy_units: tuple[int, ...] = (128, 128),
+    decoder_units: tuple[int, ...] = (256, 256),
+) -> dict:
+    """The same path on a flat latent, with MLPs: much cheaper on a CPU.
+
+    Paper: convolutional energies and decoder. Here: as HGN++ does for the
+    energies, MLPs; the decoder is an MLP too, because small convolutions at
+    the frame's resolution cost ten times its CPU time. K(p) = |p|^2 / 2 + net.
+
+    Args:
+      image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
+      channels: Channels of a frame.
+      latent_size: Length of q, and of p.
+      encoder_filters: Channels of the encoder's convolutions.
+      state_units: Hidden widths of f_psi.
+      energy_units: Hidden widths of K and of V.
+      decoder_units: Hidden widths of the decoder.
+    Returns: dict of the arguments encoder, state_net, hamiltonian, decoder.
+    Raises: ValueError: for another image size.
+    Source: Higgins et al., SyMetric (2021), appendix, for the flat form.
+    """
+    halvings = _halvings(image_size)
+    strides = [2] * halvings + [1] * (len(encoder_filters) - halvings)
+    strides = strides[: len(encoder_filters)]
+    return {
+        "encoder": Encoder(encoder_filters, strides, (2 * latent_size,)),
+        "state_net": StateNet(state_units, (latent_size,)),
+        "hamiltonian": SeparableHamiltonian(
+            kinetic=EnergyNet(
+                energy_units, convolutional=False, quadratic=True
+            ),
+            potential=EnergyNet(energy_units, convolutional=False),
+        ),
+        "decoder": DenseDecoder(
+            decoder_units, (image_size, image_size, channels)
+        ),
+    }
+
+
+def _halvings(image_size):
+    """How often the size halves down to 4."""
+    if image_size not in (8, 16, 32, 64, 128):
+        raise ValueError(
+            "`image_size` must be 8, 16, 32, 64 or 128. "
+            f"Received: {image_size}."
+        )
+    return int(math.log2(image_size // 4))

@@ -1,0 +1,300 @@
+"""The page of a run: one self-contained report.html, from its files alone.
+
+Figures are inlined as SVG, animations as sheets of frames that a few lines of
+script play; the page loads nothing.
+"""
+
+import base64
+import csv
+import io
+import json
+import math
+import os
+import pathlib
+import re
+import zipfile
+
+import jinja2
+import markupsafe
+import matplotlib
+import numpy as np
+import PIL.Image
+
+from hgn_tf import plotting
+from hgn_tf.animation import side_by_side, to_uint8, write_whole
+
+FILES = {
+    "config.json": "hgn-tf train",
+    "log.csv": "hgn-tf train",
+    "metrics.json": "hgn-tf evaluate {run}",
+    "evaluation.npz": "hgn-tf evaluate {run}",
+}
+ARRAYS = ("per_frame_model", "truth_forward", "model_forward", "dt")
+# Name in the arrays, title, step of time as a multiple of dt, its metric.
+MOTIONS = (
+    ("forward", "Forward", 1.0, "test_mse_e4"),
+    ("backward", "Backward", -1.0, "backward_mse_e4"),
+    ("double", "Double speed", 2.0, "double_speed_mse_e4"),
+    ("half", "Half speed", 0.5, "half_speed_mse_e4"),
+)
+CURVES = {
+    "model": "model",
+    "mean_image": "mean image",
+    "frozen_frame": "frozen first frame",
+    "noise_floor": "noise floor",
+}
+MAX_STRIP_FRAMES = 6
+
+
+def write_report(run_dir: str | os.PathLike) -> pathlib.Path:
+    """Writes report.html into a run's folder and returns its path.
+
+    Args:
+      run_dir: Folder of a run that has been trained and evaluated.
+    Returns: Path of the page, which is there whole or not at all.
+    Raises: ValueError: if a file or an array is missing or cannot be read,
+      with the command that makes it.
+    """
+    run_dir = pathlib.Path(run_dir)
+    config, log, results, arrays = _read_run(run_dir)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("hgn_tf"),
+        autoescape=True,
+        trim_blocks=True,
+    )
+    environment.filters["number"] = _number
+    metrics = results["metrics"]
+    page = environment.get_template("report.html.jinja").render(
+        run=run_dir.resolve().name,
+        run_dir=str(run_dir),
+        results=results,
+        config=config,
+        metrics=metrics,
+        bars=_bars(metrics, ""),
+        long_bars=_bars(metrics, "long_"),
+        motions=_motions(arrays, metrics),
+        samples=_samples(arrays),
+        figures=_figures(arrays, metrics, log),
+    )
+    return write_whole(run_dir / "report.html", page.encode("utf-8"))
+
+
+def _read_run(run_dir):
+    """Config, log, results and arrays of a run, each checked."""
+    for name, command in FILES.items():
+        if not (run_dir / name).is_file():
+            raise ValueError(
+                f"`run_dir` must hold {name}, which "
+                f"`{command.format(run=run_dir)}` writes. "
+                f"Received: {run_dir}, which does not."
+            )
+    config = _parse(run_dir, "config.json", _read_json)
+    results = _parse(run_dir, "metrics.json", _read_results)
+    arrays = _parse(run_dir, "evaluation.npz", _read_arrays)
+    return config, _parse(run_dir, "log.csv", _read_log), results, arrays
+
+
+def _parse(run_dir, name, read):
+    """read(path), or ValueError with the command that makes the file anew."""
+    errors = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+    try:
+        return read(run_dir / name)
+    except errors as error:
+        command = FILES[name].format(run=run_dir)
+        raise ValueError(
+            f"{name} must be what `{command}` writes. "
+            f"Received: {run_dir / name}, {type(error).__name__}: {error}"
+        ) from error
+
+
+def _read_json(path):
+    return dict(json.loads(path.read_text("utf-8")))
+
+
+def _read_results(path):
+    """metrics.json, its numbers as floats; null is left out."""
+    results = _read_json(path)
+    metrics = results["metrics"].items()
+    known = {name: float(x) for name, x in metrics if x is not None}
+    return {**results, "metrics": known}
+
+
+def _read_arrays(path):
+    """evaluation.npz as a dict."""
+    with path.open("rb") as file, np.load(file) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    missing = [name for name in ARRAYS if name not in arrays]
+    if missing:
+        raise ValueError(f"arrays missing: {missing}")
+    return arrays
+
+
+def _read_log(path):
+    """Columns of the training log; what is no number is NaN."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise ValueError("no rows")
+    columns = {
+        name: np.array([_as_float(row.get(name)) for row in rows])
+        for name in rows[0]
+        if name
+    }
+    return {name: x for name, x in columns.items() if np.isfinite(x).any()}
+
+
+def _as_float(text):
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _bars(metrics, prefix):
+    """Label, MSE x 1e4, share of the largest, for the model and baselines."""
+    names = {
+        "model": f"{prefix}mse_e4" if prefix else "test_mse_e4",
+        "mean image": f"{prefix}mean_image_mse_e4",
+        "frozen first frame": f"{prefix}frozen_frame_mse_e4",
+        "noise floor": f"{prefix}noise_floor_mse_e4",
+    }
+    found = {k: metrics[name] for k, name in names.items() if name in metrics}
+    largest = max([x for x in found.values() if np.isfinite(x)], default=0)
+    errors = {k: metrics.get(f"{name}_stderr") for k, name in names.items()}
+    return [
+        {
+            "label": label,
+            "value": value,
+            "stderr": errors[label],
+            "percent": 100 * value / largest if largest > 0 else 0,
+        }
+        for label, value in found.items()
+        if np.isfinite(value)
+    ]
+
+
+def _motions(arrays, metrics):
+    """A film strip and a player for each motion that was evaluated."""
+    motions = []
+    for name, title, speed, metric in MOTIONS:
+        if f"model_{name}" not in arrays:
+            continue
+        truth, model = arrays[f"truth_{name}"], arrays[f"model_{name}"]
+        dt = float(arrays["dt"]) * speed
+        every = max(1, math.ceil(truth.shape[1] / MAX_STRIP_FRAMES))
+        strip = plotting.film_strip(
+            {"truth": truth[0], "model": model[0]}, every=every, dt=dt
+        )
+        rows = [side_by_side(truth), side_by_side(model)]
+        given = int(arrays.get("num_inference_frames", 0))
+        motions.append(
+            {
+                "name": name,
+                "title": title,
+                "mse": metrics.get(metric),
+                "strip": _svg(strip),
+                "player": _player(rows, dt, given if name == "forward" else 0),
+            }
+        )
+    return motions
+
+
+def _samples(arrays):
+    """A player of generated videos, or None."""
+    if "samples" not in arrays:
+        return None
+    samples = arrays["samples"][:8]
+    half = math.ceil(len(samples) / 2)
+    rows = [samples] if len(samples) % 2 else [samples[:half], samples[half:]]
+    rows = [side_by_side(row) for row in rows]
+    return _player(rows, float(arrays["dt"]), 0)
+
+
+def _player(rows, dt, given):
+    """Rows of one video as a sheet of frames, and what its script needs."""
+    video = side_by_side(rows, vertical=True)
+    num_frames, height, width = video.shape[:3]
+    columns = math.ceil(math.sqrt(num_frames))
+    blank = np.zeros((-num_frames % columns, *video.shape[1:]), np.uint8)
+    sheet = np.concatenate([to_uint8(video), blank])
+    sheet = sheet.reshape(-1, columns, height, width, 3).swapaxes(1, 2)
+    sheet = sheet.reshape(-1, columns * width, 3)
+    png = io.BytesIO()
+    PIL.Image.fromarray(sheet).save(png, "PNG", optimize=True)
+    data = base64.b64encode(png.getvalue()).decode("ascii")
+    return {
+        "source": f"data:image/png;base64,{data}",
+        "frames": num_frames,
+        "columns": columns,
+        "width": width,
+        "height": height,
+        "dt": dt,
+        "given": given,
+    }
+
+
+def _figures(arrays, metrics, log):
+    """Name -> inline SVG, of each figure that the arrays allow."""
+    dt = float(arrays["dt"])
+    given = int(arrays.get("num_inference_frames", 0))
+    figures = {
+        "training": plotting.training_curves(log),
+        "per_frame": plotting.mse_curves(
+            _curves(arrays, "per_frame_"),
+            dt,
+            {
+                label: arrays[f"per_frame_{name}_stderr"]
+                for name, label in CURVES.items()
+                if f"per_frame_{name}_stderr" in arrays
+            },
+            given,
+        ),
+    }
+    if "long_model" in arrays:
+        curves = _curves(arrays, "long_")
+        figures["long"] = plotting.mse_curves(curves, dt, None, given)
+    if "learned_energy_along" in arrays:
+        along = arrays["learned_energy_along"][:6]
+        figures["energy_along"] = plotting.energy_curves(
+            {f"{len(along)} rollouts of the model": along}, dt
+        )
+    if "energy_true" in arrays and "energy_learned" in arrays:
+        figures["energy_scatter"] = plotting.energy_scatter(
+            arrays["energy_true"],
+            arrays["energy_learned"],
+            metrics.get("energy_r2", math.nan),
+        )
+    if "latent_q" in arrays and "latent_p" in arrays:
+        figures["phase"] = plotting.phase_portrait(
+            arrays["latent_q"][:6], arrays["latent_p"][:6]
+        )
+    return {name: _svg(figure) for name, figure in figures.items()}
+
+
+def _curves(arrays, prefix):
+    """Label -> curve, of the curves that are there."""
+    return {
+        label: arrays[prefix + name]
+        for name, label in CURVES.items()
+        if prefix + name in arrays
+    }
+
+
+def _svg(figure):
+    """A figure as inline SVG, in the colours of the page around it."""
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", transparent=True)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].replace(plotting.INK, "currentColor")
+    svg = svg.replace(plotting.PALETTE[0].lower(), "var(--accent)")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    return markupsafe.Markup(svg)
+
+
+def _number(x):
+    """Four significant digits of a number; other values as they are."""
+    return f"{x:.4g}" if isinstance(x, float) else str(x)

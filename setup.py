@@ -1,0 +1,72 @@
+"""Package metadata of hgn-tf: version, dependencies, extras, command line."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+
+# Read as text: importing hgn_tf here would need TensorFlow at build time.
+VERSION = re.search(
+    r'^__version__ = "([^"]+)"',
+    (ROOT / "hgn_tf" / "__init__.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+).group(1)
+
+README = ROOT / "README.md"
+
+INSTALL = [
+    "tensorflow>=2.20,<2.22",
+    # Keras 3.13 dropped Python 3.10; 3.12 is the last that runs on it.
+    "keras>=3.13,<3.16; python_version >= '3.11'",
+    "keras>=3.12,<3.13; python_version < '3.11'",
+    "numpy>=2.0",
+    "scipy",
+    "protobuf>=6.31.1,<7",
+    "tensorflow-datasets==4.9.10",
+    # TFDS imports it while generating a dataset and does not declare it.
+    "importlib_resources",
+    "matplotlib>=3.8",
+    "pillow>=10",
+    "jinja2>=3.1",
+]
+NHF = ["tensorflow-probability[tf]==0.25.0"]
+RUFF = ["ruff==0.17.6"]  # The same version in .pre-commit-config.yaml.
+TEST = [*NHF, "pytest>=8", "dill"]
+
+setuptools.setup(
+    name="hgn-tf",
+    version=VERSION,
+    description="Hamiltonian Generative Networks for TensorFlow and Keras 3",
+    long_description=README.read_text("utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10,<3.13",
+    packages=setuptools.find_packages(
+        include=["hgn_tf", "hgn_tf.*", "tfds_physics", "tfds_physics.*"]
+    ),
+    package_data={
+        "hgn_tf": ["templates/*", "weights/**/*"],
+        "tfds_physics": ["**/README.md", "**/CITATIONS.bib", "**/TAGS.txt"],
+    },
+    install_requires=INSTALL,
+    extras_require={
+        "nhf": NHF,
+        "tensorboard": ["tensorboard"],
+        "beam": ["apache-beam>=2.77", "mlcroissant"],
+        "gym": ["gymnasium[classic-control]"],
+        "notebooks": [*NHF, "jupytext", "ipykernel", "nbmake"],
+        "test": TEST,
+        "dev": [*TEST, *RUFF, "build", "pre-commit"],
+    },
+    entry_points={"console_scripts": ["hgn-tf = hgn_tf.__main__:main"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,142 @@
+"""Imports point one way, and modules stay short: read from the source."""
+
+import ast
+import graphlib
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGES = ("hgn_tf", "tfds_physics")
+
+# A module imports only what stands before it; a package is one place.
+HGN_ORDER = [
+    "phase",
+    "integrators",
+    "bijectors",
+    "networks",
+    "losses",
+    "metrics",
+    "data",
+    "models",
+    "presets",
+    "training",
+    "evaluation",
+    "animation",
+    "plotting",
+    "report",
+    "experiments",
+    "__init__",
+    "__main__",
+]
+IMPORTS_NOTHING_OF_OURS = ("hgn_tf.metrics", "hgn_tf.losses")
+IMPORTS_TFDS_PHYSICS = ("hgn_tf.data", "hgn_tf.experiments", "hgn_tf.__main__")
+TENSORFLOW = ("tensorflow", "tensorflow_datasets", "keras", "tf_keras")
+
+
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+MODULES = {
+    module_name(path): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+HGN_MODULES = [name for name in MODULES if name.startswith("hgn_tf.")]
+
+
+def within(name, packages):
+    """Whether a dotted name is one of the packages or lies in one."""
+    return any(name == p or name.startswith(p + ".") for p in packages)
+
+
+def imports_of(name):
+    """Dotted names that a module imports, of modules or of their members."""
+    package = name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1]
+            base = [*(start if node.level else []), node.module or ""]
+            found.update(
+                ".".join([*filter(None, base), alias.name])
+                for alias in node.names
+            )
+    return found
+
+
+def own_modules(name):
+    """Our modules that a module imports, members resolved to their module."""
+    found = set()
+    for imported in imports_of(name):
+        if not within(imported, PACKAGES):
+            continue
+        while imported not in MODULES:
+            if f"{imported}.__init__" in MODULES:
+                imported = f"{imported}.__init__"
+                break
+            if "." not in imported:
+                pytest.fail(f"{name} imports an unknown module of ours")
+            imported = imported.rpartition(".")[0]
+        found.add(imported)
+    return found - {name}
+
+
+@pytest.mark.parametrize("name", HGN_MODULES)
+def test_hgn_tf_imports_point_back_along_the_path(name):
+    place = name.split(".")[1]
+    assert place in HGN_ORDER, f"Give {name} its place in HGN_ORDER."
+    for imported in own_modules(name):
+        if imported.startswith("hgn_tf."):
+            target = imported.split(".")[1]
+            later = HGN_ORDER.index(target) > HGN_ORDER.index(place)
+            assert not later, f"{name} imports {imported}, a later module"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_packages_meet_only_where_agreed(name):
+    others = {m for m in own_modules(name) if m.split(".")[0] not in name}
+    if name.startswith("tfds_physics."):
+        assert not others, f"{name} imports {others}"
+    elif not within(name, IMPORTS_TFDS_PHYSICS):
+        assert not others, f"Only data and experiments may: {name}"
+
+
+@pytest.mark.parametrize("name", IMPORTS_NOTHING_OF_OURS)
+def test_metrics_and_losses_import_nothing_of_ours(name):
+    if name not in MODULES:
+        pytest.skip(f"there is no {name}")
+    assert not own_modules(name)
+
+
+def test_plotting_imports_no_model():
+    imported = own_modules("hgn_tf.plotting")
+    assert not [m for m in imported if within(m, ["hgn_tf.models"])]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in MODULES
+        if within(name, ["tfds_physics.systems", "tfds_physics.render"])
+    ],
+)
+def test_physics_and_pictures_import_no_tensorflow(name):
+    assert not [m for m in imports_of(name) if within(m, TENSORFLOW)]
+    systems = ["tfds_physics.systems"] if "systems" in name else []
+    others = [m for m in own_modules(name) if not within(m, systems)]
+    assert not others, f"{name} imports {others}"
+
+
+def test_modules_import_each_other_in_no_circle():
+    graph = {name: own_modules(name) for name in MODULES}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_module_has_at_most_300_lines(name):
+    assert len(MODULES[name].read_text("utf-8").splitlines()) <= 300

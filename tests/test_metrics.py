@@ -1,0 +1,134 @@
+"""Exact values on hand-made arrays."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from hgn_tf import metrics
+
+SHAPE = (2, 3, 2, 2, 1)
+
+
+def make_video():
+    """[2, 3, 2, 2, 1]: 0.5 everywhere."""
+    return np.full(SHAPE, 0.5, np.float32)
+
+
+def test_pixel_mse_counts_each_frame_and_trajectory_alone():
+    prediction = make_video()
+    prediction[1, 2] += 0.25  # All 4 pixels of one frame.
+    prediction[0, 0, 0, 0] += 0.5  # One pixel of one frame.
+    per_frame = metrics.pixel_mse_per_frame(make_video(), prediction)
+    np.testing.assert_array_equal(per_frame, [[0.0625, 0, 0], [0, 0, 0.0625]])
+    mse = metrics.pixel_mse(make_video(), prediction)
+    np.testing.assert_allclose(mse, [0.0625 / 3, 0.0625 / 3], rtol=1e-15)
+
+
+def test_mean_image_has_fvu_one_and_truth_zero():
+    video = np.random.default_rng(0).random((4, 5, 3, 3, 2))
+    mean_image = np.broadcast_to(video.mean(axis=(0, 1)), video.shape)
+    baseline = metrics.pixel_mse(video, mean_image)
+    assert metrics.fvu(baseline, baseline) == 1.0
+    assert metrics.fvu(metrics.pixel_mse(video, video), baseline) == 0.0
+
+
+def test_mean_image_explains_no_variance():
+    video = np.random.default_rng(0).random((4, 5, 3, 3, 2))
+    mean_image = np.broadcast_to(video.mean(axis=(0, 1)), video.shape)
+    mse = metrics.pixel_mse(video, mean_image)
+    variance = video.var(axis=(0, 1)).mean()
+    np.testing.assert_allclose(mse.mean(), variance, rtol=1e-12)
+
+
+def test_fvu_is_the_ratio_of_means():
+    assert metrics.fvu([1.0, 3.0], [4.0, 12.0]) == 0.25
+
+
+def test_energy_drift_ignores_offset_and_factor():
+    energy = np.array([[1.0, 1.5, 0.0], [3.0, 3.0, 3.5]])
+    drift = metrics.energy_drift(energy)  # sd of (1, 3) is 1.
+    np.testing.assert_array_equal(drift, [1.0, 0.5])
+    np.testing.assert_allclose(metrics.energy_drift(7 - 4 * energy), drift)
+    np.testing.assert_array_equal(
+        metrics.energy_drift(energy, scale=2.0), [0.5, 0.25]
+    )
+
+
+def test_energy_variance_is_over_time():
+    energy = [[1.0, 3.0], [5.0, 5.0]]
+    np.testing.assert_array_equal(metrics.energy_variance(energy), [1.0, 0.0])
+
+
+def test_reversibility_error_is_relative_and_takes_both_halves():
+    q, p = np.full((1, 2, 2, 1), 3.0), np.full((1, 2, 2, 1), 4.0)  # |s| = 10
+    error = metrics.reversibility_error((q, p), (q + 0.3, p - 0.4))
+    np.testing.assert_allclose(error, [0.1], rtol=1e-12)
+    assert metrics.reversibility_error((q, p), (q, p)) == 0
+
+
+def test_r_squared_is_that_of_scipy():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=50)
+    y = 3 - 2 * x + rng.normal(size=50)
+    expected = scipy.stats.pearsonr(x, y).statistic ** 2
+    np.testing.assert_allclose(metrics.r_squared(x, y), expected, rtol=1e-12)
+    np.testing.assert_allclose(metrics.r_squared(x, 1 - 5 * x), 1, rtol=1e-12)
+    assert metrics.r_squared(x, np.full(50, 2.0)) == 0.0
+
+
+def test_valid_prediction_time_is_the_first_frame_over_the_threshold():
+    prediction = make_video()
+    prediction[0, 1] += 0.05  # Relative squared error 0.01: valid.
+    prediction[0, 2] += 0.1  # 0.04: over 0.025.
+    vpt = metrics.valid_prediction_time(make_video(), prediction)
+    np.testing.assert_array_equal(vpt, [2, 3])
+
+
+def test_valid_prediction_time_skips_early_frames_and_catches_nan():
+    prediction = make_video()
+    prediction[0, 0] = 1.0
+    prediction[1, 2] = np.nan
+    vpt = metrics.valid_prediction_time(make_video(), prediction, first_frame=1)
+    np.testing.assert_array_equal(vpt, [3, 2])
+
+
+def test_mean_and_stderr_over_the_batch():
+    mean, stderr = metrics.mean_and_stderr([1.0, 2.0, 3.0, 6.0])
+    assert mean == 3.0
+    assert stderr == pytest.approx(scipy.stats.sem([1, 2, 3, 6]), rel=1e-12)
+    mean, stderr = metrics.mean_and_stderr(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    np.testing.assert_allclose(mean, [2.0, 5.0])
+    np.testing.assert_allclose(stderr, [1.0, 0.0])
+    assert np.isnan(metrics.mean_and_stderr([1.0])[1])
+
+
+def wrong_calls():
+    video = make_video()
+    state = (np.ones((2, 3)), np.ones((2, 3)))
+    zero = (np.zeros((2, 3)), np.zeros((2, 3)))
+    return {
+        "must have one shape": lambda: metrics.pixel_mse(video, video[:, 1:]),
+        r"must be in \[0, 1\]": lambda: metrics.pixel_mse(255 * video, video),
+        "equal shapes": lambda: metrics.fvu([1.0], [1.0, 2.0]),
+        "mean above 0": lambda: metrics.fvu([1.0], [0.0]),
+        r"shape \[batch, time\]": lambda: metrics.energy_drift(np.ones(3)),
+        "scale.*above 0": lambda: metrics.energy_drift(np.ones((2, 3))),
+        "norm above 0": lambda: metrics.reversibility_error(zero, state),
+        "batch >= 2": lambda: metrics.r_squared([1.0], [1.0]),
+        "batch >= 1": lambda: metrics.mean_and_stderr([]),
+        "first_frame": lambda: metrics.valid_prediction_time(
+            video, video, first_frame=3
+        ),
+    }
+
+
+@pytest.mark.parametrize("message", wrong_calls())
+def test_wrong_input_gets_a_clear_error(message):
+    with pytest.raises(ValueError, match=message):
+        wrong_calls()[message]()
+
+
+def test_frames_of_integers_are_refused():
+    frames = np.zeros(SHAPE, np.uint8)
+    with pytest.raises(TypeError, match="must be floats"):
+        metrics.pixel_mse(frames, make_video())

@@ -1,0 +1,22 @@
+"""True physics, its pictures, and the TFDS datasets made of them.
+
+    systems -> render -> videos -> examples -> builders ==TFDS==> tfds.load
+
+Importing this package registers the datasets, without loading TensorFlow.
+"""
+
+from tfds_physics.builders import PhysicsVideo
+from tfds_physics.configs import PhysicsConfig
+from tfds_physics.examples import make_examples
+from tfds_physics.systems import SYSTEMS, System
+from tfds_physics.videos import expected_video, render_video
+
+__all__ = [
+    "SYSTEMS",
+    "PhysicsConfig",
+    "PhysicsVideo",
+    "System",
+    "expected_video",
+    "make_examples",
+    "render_video",
+]
