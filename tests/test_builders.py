@@ -174,7 +174,7 @@ def test_clean_video_shows_the_states_and_noisy_ones_do_not():
 GOLDEN = {
     "mass_spring": "e79ab64bf600bf14",
     "pendulum": "b70c21aa313f414d",
-    "two_body": "138e3f6a4f3632d2",
+    "two_body": "fde1cbc1b8093db5",
     "three_body": "ff6401d4008f3a1c",
     "double_pendulum": "aad09f5bd5ec1893",
 }

@@ -17,10 +17,10 @@ class NBody(base.System):
 
     A start puts the bodies on a regular polygon of radius r, turned by a
     uniform angle, each with the speed of the circular orbit about the centre.
-    Then two bodies have their speeds multiplied by 1 + 0.05 N(0, 1), each by
-    its own; three and more have each component of their velocities multiplied
-    by its own U(0.8, 1.2). So the centre of mass may drift, and bodies may
-    leave the picture on long runs.
+    Then two bodies have both speeds multiplied by one 1 + 0.05 N(0, 1), which
+    keeps their centre of mass at rest; three and more have each component of
+    their velocities multiplied by its own U(0.8, 1.2), so that theirs drifts
+    and they may leave the picture on long runs.
 
     Attributes:
       num_bodies: Two or more.
@@ -87,7 +87,7 @@ class NBody(base.System):
         along = np.stack([-np.sin(angles), np.cos(angles)], axis=-1)
         velocity = self._circular_speed(radius) * along  # [bodies, 2]
         if self.num_bodies == 2:
-            velocity *= 1.0 + 0.05 * rng.standard_normal((2, 1))
+            velocity *= 1.0 + 0.05 * rng.standard_normal()
         else:
             velocity *= rng.uniform(0.8, 1.2, velocity.shape)
         return (radius * outward).ravel(), (self.mass * velocity).ravel()
