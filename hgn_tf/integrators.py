@@ -42,9 +42,7 @@ class Integrator:
     kick_drift_kicks: tuple[float, ...] = ()
 
 
-def euler(
-    hamiltonian: Hamiltonian, state: PhaseState, dt: float
-) -> PhaseState:
+def euler(hamiltonian: Hamiltonian, state: PhaseState, dt: float) -> PhaseState:
     """Explicit Euler step s + dt * ds/dt; order 1, not symplectic.
 
     Args:

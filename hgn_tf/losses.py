@@ -22,9 +22,7 @@ def gaussian_kl(mean: tf.Tensor, log_scale: tf.Tensor) -> tf.Tensor:
       log_scale: Logarithm of the standard deviation, [batch, ...].
     Returns: [batch].
     """
-    terms = (
-        0.5 * (tf.square(mean) + tf.exp(2.0 * log_scale) - 1.0) - log_scale
-    )
+    terms = 0.5 * (tf.square(mean) + tf.exp(2.0 * log_scale) - 1.0) - log_scale
     return tf.reduce_sum(terms, axis=list(range(1, len(mean.shape))))
 
 

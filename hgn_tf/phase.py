@@ -44,9 +44,7 @@ def velocity(hamiltonian: Hamiltonian, state: PhaseState) -> tf.Tensor:
     return _gradient(lambda p: hamiltonian(state.q, p), state.p)
 
 
-def time_derivative(
-    hamiltonian: Hamiltonian, state: PhaseState
-) -> PhaseState:
+def time_derivative(hamiltonian: Hamiltonian, state: PhaseState) -> PhaseState:
     """Hamilton's equations: dq/dt = dH/dp, dp/dt = -dH/dq.
 
     Args:

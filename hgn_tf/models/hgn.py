@@ -284,9 +284,7 @@ class HGN(keras.Model):
         output = self(video, training=False)
         error = losses.reconstruction(video, output.video)
         kl = self._divergence(output.posterior)
-        self._track(
-            self.geco.objective(error, kl, _pixels(video)), error, kl
-        )
+        self._track(self.geco.objective(error, kl, _pixels(video)), error, kl)
         return self.get_metrics_result()
 
     def get_config(self):

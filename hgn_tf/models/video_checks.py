@@ -2,9 +2,7 @@
 
 import tensorflow as tf
 
-_EXPECTED = (
-    "[batch, time, height, width, channels], uint8 or floats in [0, 1]"
-)
+_EXPECTED = "[batch, time, height, width, channels], uint8 or floats in [0, 1]"
 
 
 def check_frames(video, num_inference_frames, frame_shape=None):

@@ -53,12 +53,8 @@ class UpsampleConv2D(keras.layers.Layer):
         )
         phases = []
         for row in rows:
-            phases.append(
-                tf.stack([row[:, 0], row[:, 1] + row[:, 2]], axis=1)
-            )
-            phases.append(
-                tf.stack([row[:, 0] + row[:, 1], row[:, 2]], axis=1)
-            )
+            phases.append(tf.stack([row[:, 0], row[:, 1] + row[:, 2]], axis=1))
+            phases.append(tf.stack([row[:, 0] + row[:, 1], row[:, 2]], axis=1))
         x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
         x = tf.nn.conv2d(
             x, tf.concat(phases, axis=-1), strides=1, padding="VALID"

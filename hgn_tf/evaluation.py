@@ -1,0 +1,229 @@
+"""What a trained HGN is worth: measures beside baselines, floor and truth."""
+
+import numpy as np
+
+from hgn_tf import data, metrics
+from hgn_tf.phase import PhaseState
+
+# dt of a rollout in units of the model's, by name.
+SPEEDS = {"backward": -1.0, "double_speed": 2.0, "half_speed": 0.5}
+_LONG_FRAMES = (60, 120, 240)
+_BATCH = 50
+_LONG_BATCH = 10
+_NUM_SHOWN = 4
+_NUM_OTHER_SPEED = 200
+_FLOOR_SAMPLES = 16
+
+
+def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
+    """Scores a trained model on the splits test, train and test_long.
+
+    States are inferred from the first `model.num_inference_frames` frames, by
+    the posterior's mean, and rolled out over all frames. Errors are squared
+    errors a pixel on recorded frames in [0, 1], times 1e4 where the name says
+    e4. The noise floor is the error of the expected frame given the true
+    state, on the same frames; the excess is what lies above it. Backward,
+    double speed and half speed rollouts are scored against the true motion,
+    without noise.
+
+    Args:
+      model: HGN.
+      builder: Prepared builder of `tfds_physics`.
+      num_examples: Of test; None for all. Of train at most 500 are used.
+      seed: Of the samples from the prior.
+    Returns: dict of flat metrics (means over trajectories, with standard
+      errors under *_stderr), and dict of arrays for the report.
+    """
+    image = data.mean_image(builder)
+    test = data.load_split(builder, "test", num_examples)
+    states, errors, _ = _predict(model, builder, test, image, _BATCH)
+    scores = _scores(errors)
+    arrays = {f"per_frame_{name}": x.mean(axis=0) for name, x in errors.items()}
+    arrays["per_frame_model_stderr"] = metrics.mean_and_stderr(errors["model"])[
+        1
+    ]
+    train = data.load_split(builder, "train", min(500, len(test)))
+    _, errors, _ = _predict(model, builder, train, image, _BATCH)
+    scores["train_mse_e4"] = 1e4 * errors["model"].mean()
+
+    path = model.rollout(states, test.video.shape[1] - 1)
+    for part in (
+        _energies(model, test, path),
+        _reversal(model, states, path),
+        _shown(model, test[:_NUM_SHOWN], states),
+        *(_other_speed(model, builder, test, states, name) for name in SPEEDS),
+        _extrapolation(model, builder, image),
+    ):
+        scores |= part[0]
+        arrays |= part[1]
+    if model.sample:
+        samples = model.generate(8, test.video.shape[1] - 1, seed=seed)
+        arrays["samples"] = _to_uint8(samples.video.numpy())
+    arrays["dt"] = np.float64(model.dt)
+    arrays["num_inference_frames"] = np.int64(model.num_inference_frames)
+    return {name: float(value) for name, value in scores.items()}, arrays
+
+
+def _predict(model, builder, trajectories, image, batch):
+    """First states, errors [batch, time] by predictor, valid times by it.
+
+    The predictors are the model, the mean image, the frozen first frame and
+    the noise floor, which has no valid times.
+    """
+    states, errors, times = [], [], []
+    first = min(30, trajectories.video.shape[1] - 1)
+    for start in range(0, len(trajectories), batch):
+        part = trajectories[start : start + batch]
+        video = part.video / np.float32(255.0)
+        state = model.infer(part.video)
+        path = model.rollout(state, video.shape[1] - 1)
+        frames = {
+            "model": model.decode(path.q).numpy(),
+            "mean_image": np.broadcast_to(
+                image.astype(np.float32), video.shape
+            ),
+            "frozen_frame": np.broadcast_to(video[:, :1], video.shape),
+        }
+        errors.append(
+            {
+                name: metrics.pixel_mse_per_frame(video, each)
+                for name, each in frames.items()
+            }
+            | {"noise_floor": _noise_floor(builder, part, video)}
+        )
+        times.append(
+            {
+                name: metrics.valid_prediction_time(
+                    video, each, first_frame=first
+                )
+                for name, each in frames.items()
+            }
+        )
+        states.append(state)
+    joined = PhaseState(*(np.concatenate(part) for part in zip(*states)))
+    return joined, _join(errors), _join(times)
+
+
+def _join(parts):
+    return {
+        name: np.concatenate([part[name] for part in parts])
+        for name in parts[0]
+    }
+
+
+def _noise_floor(builder, part, video):
+    """Squared error a frame of the expected frame, [batch, time].
+
+    The mean of n samples is off by variance / n, which is taken away again.
+    """
+    if builder.recipe.noise == 0:
+        return np.zeros(video.shape[:2])
+    mean, variance = data.expected_frames(builder, part, _FLOOR_SAMPLES)
+    error = metrics.pixel_mse_per_frame(video, mean)
+    return error - variance.mean(axis=(2, 3, 4)) / _FLOOR_SAMPLES
+
+
+def _scores(errors):
+    named = {
+        "test" if name == "model" else name: x for name, x in errors.items()
+    }
+    named["excess"] = errors["model"] - errors["noise_floor"]
+    scores = {}
+    for name, error in named.items():
+        mean, stderr = metrics.mean_and_stderr(error.mean(axis=1))
+        scores[f"{name}_mse_e4"] = 1e4 * mean
+        scores[f"{name}_mse_e4_stderr"] = 1e4 * stderr
+    baseline = errors["mean_image"].mean(axis=1)
+    for name, key in (("model", "test"), ("noise_floor", "noise_floor")):
+        scores[f"{key}_fvu"] = metrics.fvu(errors[name].mean(axis=1), baseline)
+    return scores
+
+
+def _energies(model, test, path):
+    along = model.energy(path).numpy()
+    drift, stderr = metrics.mean_and_stderr(metrics.energy_drift(along))
+    scores = {
+        "energy_r2": metrics.r_squared(along[:, 0], test.energy),
+        "energy_drift": drift,
+        "energy_drift_stderr": stderr,
+        "energy_variance": metrics.energy_variance(along).mean(),
+    }
+    return scores, {
+        "learned_energy_along": along[:_NUM_SHOWN],
+        "energy_true": test.energy,
+        "energy_learned": along[:, 0],
+    }
+
+
+def _reversal(model, states, path):
+    """Back from the end of the rollout: how far from its start."""
+    end = PhaseState(path.q[:, -1], path.p[:, -1])
+    back = model.rollout(end, path.q.shape[1] - 1, -model.dt)
+    returned = PhaseState(back.q[:, -1].numpy(), back.p[:, -1].numpy())
+    error = metrics.reversibility_error(states, returned)
+    return {"reversibility_error": error.mean()}, {}
+
+
+def _shown(model, shown, states):
+    """Some trajectories: frames and latent path."""
+    start = PhaseState(*(part[: len(shown)] for part in states))
+    path = model.rollout(start, shown.video.shape[1] - 1)
+    return {}, {
+        "truth_forward": shown.video,
+        "model_forward": _to_uint8(model.decode(path.q).numpy()),
+        "latent_q": _flat(path.q),
+        "latent_p": _flat(path.p),
+    }
+
+
+def _flat(x):
+    return x.numpy().reshape(*x.shape[:2], -1)
+
+
+def _other_speed(model, builder, test, states, name):
+    """Error at another speed against the true motion, and some of it."""
+    part = test[:_NUM_OTHER_SPEED]
+    num_steps = part.video.shape[1] - 1
+    start = PhaseState(*(each[: len(part)] for each in states))
+    path = model.rollout(start, num_steps, SPEEDS[name] * model.dt)
+    drawn = model.decode(path.q).numpy()
+    times = SPEEDS[name] * part.dt * np.arange(num_steps + 1)
+    truth = data.true_video(builder, part, times)
+    error = metrics.pixel_mse(truth / np.float32(255.0), drawn)
+    mean, stderr = metrics.mean_and_stderr(error)
+    short = name.removesuffix("_speed")
+    scores = {
+        f"{name}_mse_e4": 1e4 * mean,
+        f"{name}_mse_e4_stderr": 1e4 * stderr,
+    }
+    return scores, {
+        f"truth_{short}": truth[:_NUM_SHOWN],
+        f"model_{short}": _to_uint8(drawn[:_NUM_SHOWN]),
+    }
+
+
+def _extrapolation(model, builder, image):
+    """Far past the training horizon: errors and median valid times."""
+    if "test_long" not in builder.info.splits:
+        return {}, {}
+    long = data.load_split(builder, "test_long")
+    _, errors, times = _predict(model, builder, long, image, _LONG_BATCH)
+    scores = {
+        f"long_{'' if name == 'model' else name + '_'}mse_e4": 1e4 * x.mean()
+        for name, x in errors.items()
+    }
+    for frames in _LONG_FRAMES:
+        if frames <= errors["model"].shape[1]:
+            scores[f"long_mse_e4_at_{frames}"] = (
+                1e4 * errors["model"][:, :frames].mean()
+            )
+    for name, frames in times.items():
+        suffix = "" if name == "model" else f"_{name}"
+        scores[f"valid_prediction_time{suffix}"] = np.median(frames)
+    return scores, {
+        f"long_{name}": x.mean(axis=0) for name, x in errors.items()
+    }
+
+
+def _to_uint8(video):
+    return np.rint(np.clip(video, 0.0, 1.0) * 255.0).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Whole runs, from a dataset's name to numbers and pictures."""
