@@ -9,7 +9,7 @@ import numpy as np
 import tfds_physics
 from hgn_tf import data, plotting
 from hgn_tf.animation import side_by_side, write_gif
-from hgn_tf.experiments import train_hgn
+from hgn_tf.experiments import run_folder, train_hgn
 
 _DEMO = ("physics_pendulum/small_clean", "demo", "runs/demo")
 
@@ -201,7 +201,7 @@ def _evaluate(options):
     if options.results:
         options.results.mkdir(parents=True, exist_ok=True)
         path = options.results / f"{options.run_dir.resolve().name}.json"
-        train_hgn.write_json(path, result)
+        run_folder.write_json(path, result)
         print(f"wrote {path}")
 
 

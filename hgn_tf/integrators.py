@@ -173,7 +173,8 @@ def rollout(
     Args:
       hamiltonian: Callable (q, p) -> energy of shape [batch].
       state: PhaseState at time 0, q and p of shape [batch, ...].
-      dt: Step in seconds; negative steps go back in time.
+      dt: Step in seconds, a number or a scalar tensor, which is not checked;
+        negative steps go back in time.
       num_steps: How many steps, 0 or more.
       integrator: A name in INTEGRATORS.
       unroll: Write the steps out in the graph instead of looping. A loop
@@ -185,7 +186,8 @@ def rollout(
       negative or `integrator` is unknown.
     """
     method = get_integrator(integrator)
-    check_dt(dt)
+    if not tf.is_tensor(dt):
+        check_dt(dt)
     if num_steps < 0:
         raise ValueError(
             f"`num_steps` must be 0 or more. Received: {num_steps}."

@@ -43,7 +43,7 @@ class Geco(keras.layers.Layer):
     averaged over replicas.
 
     A tolerance that a constant image meets teaches nothing: compare it with
-    the mean-image error of the data (`check_tolerance` of `hgn_tf.training`).
+    the mean-image error of the data, as `hgn-tf train` does.
 
     Paper: a multiplier "in front of the KL term". Here: in front of the
     constraint, as in the source, which differs by an overall factor only.
@@ -52,25 +52,41 @@ class Geco(keras.layers.Layer):
       tolerance: Mean squared error a pixel that counts as good enough.
       rate: How fast the logarithm of the multiplier follows the violation.
       smoothing: Weight of the past in the moving average.
-      limit: The multiplier stays within [1 / limit, limit].
-    Raises: ValueError: if the tolerance or the rate is not positive.
+      limits: Lowest and highest multiplier.
+    Raises: ValueError: if the tolerance or the rate is not positive, the
+      smoothing not in [0, 1) or the limit below 1.
     Source: Rezende and Viola, Generalized ELBO with constrained optimization
       (2018), algorithm 1.
     """
 
     def __init__(
-        self, tolerance=1e-3, rate=0.01, smoothing=0.99, limit=100.0, **kwargs
+        self,
+        tolerance=1e-3,
+        rate=0.01,
+        smoothing=0.99,
+        limits=(0.01, 100.0),
+        **kwargs,
     ):
         super().__init__(**kwargs)
-        if tolerance <= 0 or rate <= 0:
+        if not (tolerance > 0 and rate > 0):
             raise ValueError(
                 "`tolerance` and `rate` must be positive. Received: "
                 f"{tolerance} and {rate}."
             )
+        if not 0 <= smoothing < 1:
+            raise ValueError(
+                "`smoothing` must be at least 0 and below 1. "
+                f"Received: {smoothing}."
+            )
+        if not limit >= 1:
+            raise ValueError(
+                "`limit` must be at least 1; 1 keeps the multiplier at 1. "
+                f"Received: {limit}."
+            )
         self.tolerance = tolerance
         self.rate = rate
         self.smoothing = smoothing
-        self.limit = limit
+        self.limits = tuple(limits)
         self.log_multiplier = self.add_weight(
             name="log_multiplier",
             initializer="zeros",
@@ -90,7 +106,7 @@ class Geco(keras.layers.Layer):
         return tf.exp(self.log_multiplier.value)
 
     def objective(self, reconstruction, kl, num_pixels):
-        """kl / num_pixels + multiplier / 2 * violation, over the batch."""
+        """KL / num_pixels + multiplier / 2 * violation, over the batch."""
         violation = tf.reduce_mean(reconstruction) / self.tolerance - 1.0
         return (
             tf.reduce_mean(kl) / num_pixels + 0.5 * self.multiplier * violation
@@ -107,10 +123,8 @@ class Geco(keras.layers.Layer):
         log_multiplier = self.log_multiplier.value + (
             self.rate * tf.clip_by_value(average, -1.0, 1.0)
         )
-        bound = math.log(self.limit)
-        self.log_multiplier.assign(
-            tf.clip_by_value(log_multiplier, -bound, bound)
-        )
+        low, high = (math.log(limit) for limit in self.limits)
+        self.log_multiplier.assign(tf.clip_by_value(log_multiplier, low, high))
 
     def get_config(self):
         return {
@@ -118,5 +132,5 @@ class Geco(keras.layers.Layer):
             "tolerance": self.tolerance,
             "rate": self.rate,
             "smoothing": self.smoothing,
-            "limit": self.limit,
+            "limits": self.limits,
         }

@@ -63,7 +63,6 @@ def fit(
         epochs=num_steps // steps_per_epoch,
         initial_epoch=epoch,
         steps_per_epoch=steps_per_epoch,
-        shuffle=False,  # the batches come shuffled
         verbose=verbose,
         callbacks=[
             DroppedSteps(max_dropped_steps),

@@ -8,13 +8,17 @@ Importing this package registers the datasets, without loading TensorFlow.
 from tfds_physics.builders import PhysicsVideo
 from tfds_physics.configs import PhysicsConfig
 from tfds_physics.examples import make_examples
+from tfds_physics.real_pendulum import HNNRealPendulum
+from tfds_physics.state_builders import StateConfig
 from tfds_physics.systems import SYSTEMS, System
 from tfds_physics.videos import expected_video, render_video
 
 __all__ = [
+    "HNNRealPendulum",
     "SYSTEMS",
     "PhysicsConfig",
     "PhysicsVideo",
+    "StateConfig",
     "System",
     "expected_video",
     "make_examples",

@@ -1,16 +1,14 @@
 """One HGN on one dataset: what `hgn-tf train` and `hgn-tf evaluate` run."""
 
 import dataclasses
-import json
 import os
 import pathlib
-import subprocess
 
 import keras
 import numpy as np
 
 from hgn_tf import data, evaluation, losses, networks, training
-from hgn_tf.animation import write_whole
+from hgn_tf.experiments import run_folder
 from hgn_tf.models.hgn import HGN
 from hgn_tf.report import write_report
 
@@ -24,7 +22,8 @@ class Config:
       budget: Name in BUDGETS that the settings came from.
       seed: Of weights, order of the data and noise.
       form: "paper" for convolutional networks (A.1), "flat" for MLPs.
-      latent_size: Channels of q and of p (A.1: 16), or their length if flat.
+      latent_size: Channels of q and of p (A.1: 16), or their length if flat;
+        0 for twice the system's degrees of freedom.
       state_net: Whether there is an f_psi.
       integrator: Name of the integrator.
       sample: Whether z is sampled.
@@ -35,7 +34,7 @@ class Config:
       tolerance: GECO's mean squared error a pixel, above the noise floor of
         the data. Not in the paper; DeepMind's later configuration: 0.001 in
         all, on other pictures.
-      geco_limit: Bound of GECO's multiplier and of its inverse.
+      geco_limit: Highest multiplier of GECO.
       num_steps: Optimiser steps; DeepMind's later configuration: 500,000.
       steps_per_epoch: Steps between checkpoints.
       batch_size: Videos a step; DeepMind's later configuration: 128.
@@ -70,9 +69,10 @@ class Config:
 # What a budget changes. Times are on two CPU cores, see results/.
 _CPU = {
     "form": "flat",
-    "latent_size": 4,
+    "latent_size": 0,
     "num_decoded_frames": 8,
     "curriculum_steps": 1500,
+    "tolerance": 2.5e-4,
     "geco_limit": 1.0,
     "steps_per_epoch": 250,
     "batch_size": 32,
@@ -82,7 +82,7 @@ _CPU = {
 }
 BUDGETS = {
     "demo": {**_CPU, "num_inference_frames": 5, "num_steps": 3500},
-    "cpu": {**_CPU, "num_steps": 12_000},
+    "cpu": {**_CPU, "num_steps": 8000},
     "paper": {},
 }
 
@@ -116,10 +116,9 @@ def make_model(config: Config, builder) -> HGN:
         raise ValueError(
             f"`form` must be one of {list(form)}. Received: {config.form!r}."
         )
-    size = {"latent_channels" if config.form == "paper" else "latent_size"}
-    parts = form[config.form](
-        recipe.image_size, **dict.fromkeys(size, config.latent_size)
-    )
+    name = "latent_channels" if config.form == "paper" else "latent_size"
+    size = config.latent_size or 2 * recipe.system.dof
+    parts = form[config.form](recipe.image_size, **{name: size})
     if not config.state_net:
         parts["state_net"] = None
     model = HGN(
@@ -132,7 +131,8 @@ def make_model(config: Config, builder) -> HGN:
         dt=recipe.dt,
         sample=config.sample,
         geco=losses.Geco(
-            geco_tolerance(builder, config.tolerance), limit=config.geco_limit
+            geco_tolerance(builder, config.tolerance),
+            limits=(0.01, config.geco_limit),
         ),
         seed=config.seed,
     )
@@ -200,14 +200,13 @@ def train(
     Raises: ValueError: if the folder holds another run or other things.
     """
     builder = data.get_builder(config.dataset, data_dir, num_workers)
-    _check_folder(config, run_dir)
+    run_folder.check_folder(config, run_dir)
     builder.download_and_prepare()
     keras.utils.set_random_seed(config.seed)
     model = make_model(config, builder)
     # Only now: settings that make no model must not take the folder.
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(run_dir / "config.json", dataclasses.asdict(config))
-    size = builder.info.splits["train"].num_examples
+    run_folder.write_json(run_dir / "config.json", dataclasses.asdict(config))
     held_out = (
         data.load_split(builder, "validation", 64).video
         if "validation" in builder.info.splits
@@ -216,7 +215,7 @@ def train(
     training.fit(
         model,
         lambda first_step: data.training_batches(
-            builder, min(config.batch_size, size), config.seed, first_step
+            builder, config.batch_size, config.seed, first_step
         ),
         run_dir,
         config.num_steps,
@@ -255,18 +254,15 @@ def evaluate(
         "dataset": config.dataset,
         "seed": config.seed,
         "budget": config.budget,
-        "metrics": {
-            name: value if np.isfinite(value) else None
-            for name, value in metrics.items()
-        },
+        "metrics": metrics,
         "config": dataclasses.asdict(config),
-        "commit": _commit(),
+        "commit": run_folder.commit(),
         "wall_seconds": sum(float(row["wall_seconds"]) for row in rows),
         "cpu_seconds": sum(float(row["cpu_seconds"]) for row in rows),
         "peak_memory_mb": max(float(row["peak_memory_mb"]) for row in rows),
     }
-    _write_arrays(run_dir / "evaluation.npz", arrays)
-    write_json(run_dir / "metrics.json", result)
+    run_folder.write_arrays(run_dir / "evaluation.npz", arrays)
+    run_folder.write_json(run_dir / "metrics.json", result)
     write_report(run_dir)
     return result
 
@@ -299,51 +295,4 @@ def read_config(run_dir: pathlib.Path) -> Config:
 
     Raises: ValueError: if the folder is not a run's.
     """
-    path = run_dir / "config.json"
-    try:
-        return Config(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(
-            "A run's folder must have the config.json that `hgn-tf train` "
-            f"wrote. Received: {run_dir} ({error})."
-        ) from error
-
-
-def _check_folder(config, run_dir):
-    """A run's folder is new, empty, or of the same run."""
-    if not run_dir.exists() or not any(run_dir.iterdir()):
-        return
-    there = read_config(run_dir)
-    if there != config:
-        ours, theirs = dataclasses.asdict(config), dataclasses.asdict(there)
-        differing = [name for name in ours if ours[name] != theirs[name]]
-        raise ValueError(
-            f"{run_dir} holds another run: {differing} differ. Choose another "
-            "folder with --out, or remove this one."
-        )
-
-
-def _commit():
-    """Commit of the source tree, or None outside of one."""
-    try:
-        return subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=pathlib.Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def write_json(path: pathlib.Path, value: dict) -> None:
-    """Writes a JSON file whole."""
-    text = json.dumps(value, indent=2) + "\n"
-    write_whole(path, text.encode("utf-8"))
-
-
-def _write_arrays(path, arrays):
-    partial = path.with_name(f"partial-{path.name}")
-    np.savez_compressed(partial, **arrays)
-    os.replace(partial, path)
+    return run_folder.read_config(run_dir, Config)

@@ -28,20 +28,30 @@ def check_frames(video, num_inference_frames, frame_shape=None):
 def check_data(data, num_inference_frames, frame_shape=None):
     """As `check_frames`, on what `fit` takes: arrays or a tf.data.Dataset.
 
-    Of a dataset only the kind and shape of its elements are looked at; uint8
-    cannot be out of range, floats are checked on the first element.
+    Of a dataset the kind and shape of its elements are looked at; uint8 cannot
+    be out of range, floats are checked on the first element. Where the number
+    of frames is unknown, as `tfds.load` gives it, the first element's holds
+    for all.
 
-    Returns: the shape of the videos.
+    Returns: the data, of known length now, and the shape of its videos.
     """
     if not isinstance(data, tf.data.Dataset):
-        video = _video_in(data)
-        return check_frames(video, num_inference_frames, frame_shape).shape
+        video = check_frames(_video_in(data), num_inference_frames, frame_shape)
+        return data, video.shape
     spec = _video_in(data.element_spec)
-    _check_spec(spec.shape, spec.dtype, num_inference_frames, frame_shape)
+    shape = spec.shape
+    if shape.rank == 5 and shape[1] is None:
+        for element in data.take(1):
+            shape = [shape[0], _video_in(element).shape[1], *shape[2:]]
+        data = data.map(
+            lambda *element: tf.ensure_shape(_video_in(element), shape)
+        )
+        shape = tf.TensorShape(shape)
+    _check_spec(shape, spec.dtype, num_inference_frames, frame_shape)
     if spec.dtype != tf.uint8:
         for element in data.take(1):
             _check_range(_video_in(element))
-    return spec.shape
+    return data, shape
 
 
 def _video_in(element):

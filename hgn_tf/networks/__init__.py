@@ -11,6 +11,7 @@ from hgn_tf.networks.encoder import Encoder
 from hgn_tf.networks.energy import (
     EnergyNet,
     JointHamiltonian,
+    QuadraticEnergy,
     SeparableHamiltonian,
 )
 from hgn_tf.networks.forms import flat_networks, paper_networks
@@ -23,6 +24,7 @@ __all__ = [
     "Encoder",
     "EnergyNet",
     "JointHamiltonian",
+    "QuadraticEnergy",
     "SeparableHamiltonian",
     "StateNet",
     "UpsampleConv2D",

@@ -23,8 +23,9 @@ class EnergyNet(keras.layers.Layer):
       units: Width of each hidden layer.
       activation: Smooth, since training takes second derivatives.
       convolutional: Whether x is [batch, height, width, channels].
-      quadratic: Add |x|^2 / 2. Paper: the network alone. Here an option,
-        because such a K(p) moves q from the first step on.
+      quadratic: Add |x|^2 / 2. Paper: the network alone. Here an option: such
+        a K(p) moves q from the first step on, and such a V(q) keeps the
+        motion bounded where there are no data.
     Call: x [batch, ...] -> [batch].
     """
 
@@ -80,6 +81,25 @@ class EnergyNet(keras.layers.Layer):
             "convolutional": self.convolutional,
             "quadratic": self.quadratic,
         }
+
+
+@serializable
+class QuadraticEnergy(keras.layers.Layer):
+    """|x|^2 / 2, without weights: the kinetic energy of unit masses.
+
+    With a learned K(p), video alone fixes the learned energy only up to a
+    rising function of the true one: any canonical change of scale along the
+    orbits draws the same frames. With K = |p|^2 / 2, and q a function of the
+    true positions, as the decoder makes it, that function must be linear:
+    |dq/dt|^2 / 2 + V(q) can be constant on every orbit in no other way.
+
+    Call: x [batch, ...] -> [batch].
+    """
+
+    def call(self, x):
+        return 0.5 * tf.reduce_sum(
+            tf.square(x), axis=list(range(1, len(x.shape)))
+        )
 
 
 @serializable

@@ -4,7 +4,11 @@ import math
 
 from hgn_tf.networks.decoder import Decoder, DenseDecoder
 from hgn_tf.networks.encoder import Encoder
-from hgn_tf.networks.energy import EnergyNet, SeparableHamiltonian
+from hgn_tf.networks.energy import (
+    EnergyNet,
+    QuadraticEnergy,
+    SeparableHamiltonian,
+)
 from hgn_tf.networks.state_net import StateNet
 
 
@@ -53,14 +57,17 @@ def flat_networks(
     latent_size: int = 16,
     encoder_filters: tuple[int, ...] = (32, 32, 32, 32),
     state_units: tuple[int, ...] = (128, 128),
-    energy_units: tuple[int, ...] = (128, 128),
+    kinetic_units: tuple[int, ...] = (),
+    potential_units: tuple[int, ...] = (128, 128),
     decoder_units: tuple[int, ...] = (256, 256),
 ) -> dict:
     """The same path on a flat latent, with MLPs: much cheaper on a CPU.
 
-    Paper: convolutional energies and decoder. Here: as HGN++ does for the
-    energies, MLPs; the decoder is an MLP too, because small convolutions at
-    the frame's resolution cost ten times its CPU time. K(p) = |p|^2 / 2 + net.
+    Paper: convolutional energies and decoder, both energies learned. Here: as
+    HGN++ does for the energies, MLPs; the decoder is an MLP too, because small
+    convolutions at the frame's resolution cost ten times its CPU time; the
+    kinetic energy is |p|^2 / 2, see QuadraticEnergy, and the potential
+    |q|^2 / 2 + net.
 
     Args:
       image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
@@ -68,7 +75,9 @@ def flat_networks(
       latent_size: Length of q, and of p.
       encoder_filters: Channels of the encoder's convolutions.
       state_units: Hidden widths of f_psi.
-      energy_units: Hidden widths of K and of V.
+      kinetic_units: Hidden widths of a network that is added to |p|^2 / 2;
+        empty for none.
+      potential_units: Hidden widths of the network of V.
       decoder_units: Hidden widths of the decoder.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder.
     Raises: ValueError: for another image size.
@@ -77,14 +86,15 @@ def flat_networks(
     halvings = _halvings(image_size)
     strides = [2] * halvings + [1] * (len(encoder_filters) - halvings)
     strides = strides[: len(encoder_filters)]
+    flat = {"convolutional": False, "quadratic": True}
     return {
         "encoder": Encoder(encoder_filters, strides, (2 * latent_size,)),
         "state_net": StateNet(state_units, (latent_size,)),
         "hamiltonian": SeparableHamiltonian(
-            kinetic=EnergyNet(
-                energy_units, convolutional=False, quadratic=True
-            ),
-            potential=EnergyNet(energy_units, convolutional=False),
+            kinetic=EnergyNet(kinetic_units, **flat)
+            if kinetic_units
+            else QuadraticEnergy(),
+            potential=EnergyNet(potential_units, **flat),
         ),
         "decoder": DenseDecoder(
             decoder_units, (image_size, image_size, channels)

@@ -1,0 +1,115 @@
+"""Cost of training steps and rollouts: CPU-seconds, and peak memory.
+
+Each line is measured in a process of its own, so that its peak memory is its
+own; the first calls, which trace the graph, are not counted. Wall time depends
+on what else the machine does: compare ratios from one run.
+"""
+
+import os
+import subprocess
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+STEPS = {
+    "paper's size, batch 16, 30 of 30 frames decoded": ("paper", 16, 30),
+    "paper's size, batch 16, 8 of 30 frames decoded": ("paper", 16, 8),
+    "cpu budget, batch 32, 8 of 30 frames decoded": ("flat", 32, 8),
+}
+ROLLOUTS = {
+    f"{form} form, {steps} steps and frames, batch {batch}": (
+        form,
+        steps,
+        batch,
+    )
+    for form in ("paper", "flat")
+    for steps in (30, 1000)
+    for batch in (1, 16)
+}
+
+
+def main():
+    print("A training step:")
+    for title in STEPS:
+        _measure("step", title)
+    print("A rollout with decoding, from a state:")
+    for title in ROLLOUTS:
+        _measure("rollout", title)
+
+
+def _measure(kind, title):
+    subprocess.run([sys.executable, __file__, kind, title], check=True)
+
+
+def measure_step(form, batch, decoded, count=5):
+    import keras
+    import numpy as np
+
+    model = _model(form, num_decoded_frames=decoded)
+    model.compile(keras.optimizers.Adam(1e-4))
+    shape = (batch, 30, 32, 32, 3)
+    video = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    step = _function(model.train_step)
+    return _cost(lambda: step(video), count)
+
+
+def measure_rollout(form, steps, batch, count=3):
+    import tensorflow as tf
+
+    from hgn_tf import PhaseState
+
+    model = _model(form)
+    shape = (4, 4, 16) if form == "paper" else (16,)
+    q = tf.random.stateless_normal([batch, *shape], [0, 0])
+    p = tf.random.stateless_normal([batch, *shape], [0, 1])
+
+    def roll():
+        states = model.rollout(PhaseState(q, p), steps, 0.01)
+        return model.decode(states.q)
+
+    return _cost(roll, count)
+
+
+def _model(form, **kwargs):
+    from hgn_tf import HGN, networks
+
+    make = {"paper": networks.paper_networks, "flat": networks.flat_networks}
+    model = HGN(**make[form](), **kwargs)
+    model.build((None, 30, 32, 32, 3))
+    return model
+
+
+def _function(step):
+    import tensorflow as tf
+
+    return tf.function(step)
+
+
+def _cost(call, count):
+    import time
+
+    from hgn_tf.training import peak_memory_mb
+
+    for _ in range(2):
+        call()
+    wall, cpu = time.time(), time.process_time()
+    for _ in range(count):
+        call()
+    cpu, wall = time.process_time() - cpu, time.time() - wall
+    return cpu / count, wall / count, peak_memory_mb()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        main()
+    else:
+        kind, title = sys.argv[1:]
+        if kind == "step":
+            figures = measure_step(*STEPS[title])
+        else:
+            figures = measure_rollout(*ROLLOUTS[title])
+        print(
+            f"  {title:52s}{figures[0]:8.3f} CPU-s{figures[1]:8.3f} s"
+            f"{figures[2]:8.0f} MB",
+            flush=True,
+        )

@@ -1,0 +1,129 @@
+"""The HNN table as text, from the results of its runs."""
+
+import numpy as np
+
+from hgn_tf.experiments.hnn_tasks import (
+    METRICS,
+    PAPER,
+    TASKS,
+    THEIR_CPU_SECONDS,
+)
+
+_CORRECTED = (
+    ("true_energy_mse", "energy MSE"),
+    ("true_energy_mse_median", "median over trials"),
+    ("coordinate_mse", "coordinate MSE"),
+    ("field_mse", "field error"),
+    ("field_fvu", "of its variance"),
+    ("energy_drift", "drift, 10 horizons"),
+)
+_FLOORS = {"train_loss": "train_loss_floor", "test_loss": "test_loss_floor"}
+
+
+def format_tables(results: list[dict]) -> str:
+    """Markdown: the published table, the corrected one, and the costs.
+
+    Args:
+      results: Of runs, as their JSON files have them.
+    """
+    groups = {}
+    for result in results:
+        config = result["config"]
+        key = config["task"], config["model"]
+        groups.setdefault(key, []).append(result)
+    tasks = [task for task in TASKS if any(task == key[0] for key in groups)]
+    groups = {
+        key: groups[key]
+        for task in tasks
+        for key in sorted(groups)
+        if key[0] == task
+    }
+    return "\n\n".join(
+        [
+            "# Hamiltonian Neural Networks from states",
+            "Made by `hgn-tf hnn-table`. Each number is the mean over "
+            f"{_seeds(results)} of the median over the last five epochs, "
+            "+- the standard deviation over seeds; JSON of each run in "
+            "`hnn_table/`.",
+            "## As published, oversights included",
+            "Published figures in brackets. A loss near its floor, that of "
+            "the exact field at the noisy states, cannot rank models. The "
+            "pendulum's energy here is q^2 + p^2, and the spring's horizon "
+            "grows from trial to trial.",
+            _published(groups),
+            "## Corrected",
+            "True H, one horizon for all trials; the field's error is taken "
+            "at states without noise; drift is the largest change of H in "
+            "10 horizons, over the spread of H among the starts. The real "
+            "pendulum loses energy and has no known field. `hnn_rollout` is "
+            "trained on the noisy paths alone, without dx/dt.",
+            _corrected(groups),
+            "## CPU-seconds of training",
+            "Theirs: the authors' code on two shared cores.",
+            _costs(groups),
+        ]
+    )
+
+
+def _published(groups):
+    rows = []
+    for (task, model), results in groups.items():
+        paper = PAPER[task].get(model)
+        if paper is None:
+            continue
+        cells = [task, model]
+        for name, figure in zip(METRICS, paper):
+            cells.append(f"{_cell(results, name)} ({figure:.2e})")
+            if name in _FLOORS:
+                cells.append(_cell(results, _FLOORS[name], spread=False))
+        rows.append(cells)
+    return _table(
+        "task, model, train loss, floor, test loss, floor, energy MSE", rows
+    )
+
+
+def _corrected(groups):
+    rows = [
+        [*key, *(_cell(results, name) for name, _ in _CORRECTED)]
+        for key, results in groups.items()
+    ]
+    titles = [title.replace(",", "") for _, title in _CORRECTED]
+    return _table(", ".join(["task", "model", *titles]), rows)
+
+
+def _costs(groups):
+    rows = []
+    for (task, model), results in groups.items():
+        seconds = np.mean([result["cpu_seconds"] for result in results])
+        theirs = THEIR_CPU_SECONDS.get(task, {}).get(model)
+        rows.append(
+            [
+                task,
+                model,
+                f"{seconds:.0f}",
+                "" if theirs is None else f"{theirs}",
+                "" if theirs is None else f"{seconds / theirs:.2f}",
+            ]
+        )
+    return _table("task, model, ours, theirs, ratio", rows)
+
+
+def _cell(results, name, spread=True):
+    values = [result["metrics"].get(name) for result in results]
+    if None in values:
+        return ""
+    text = f"{np.mean(values):.2e}"
+    if spread and len(values) > 1:
+        text += f" +- {np.std(values, ddof=1):.0e}"
+    return text
+
+
+def _seeds(results):
+    count = len({result["seed"] for result in results})
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
+def _table(titles, rows):
+    titles = titles.split(", ")
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,211 @@
+"""The tasks of the HNN table: settings, published figures, data, truth."""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from tfds_physics.state_data import STATE_TASKS
+from tfds_physics.systems import System
+
+_NUM_TRIALS = 15
+# Of the trials' starts; apart from 0, the seed of the training data.
+_TRIAL_SEED = 15
+_LONG = 10  # times the horizon, for the drift
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """How a task is trained and measured, as published unless said.
+
+    Attributes:
+      num_steps: Steps of Adam at 1e-3.
+      batch_size: Rows a step; 0 for all.
+      weight_decay: L2 coupled into the gradient.
+      horizon: Seconds of a trial.
+      num_points: Points of a trial.
+      rtol: Relative tolerance of RK45.
+      stretch: Factor on the horizon from each trial to the next in the
+        published energy figure, where it grows by an oversight.
+      window: Steps of the paths that `hnn_rollout` is trained on; 0 where
+        that model has no row. Not in the paper.
+    """
+
+    num_steps: int
+    batch_size: int
+    weight_decay: float
+    horizon: float
+    num_points: int
+    rtol: float
+    stretch: float = 1.0
+    window: int = 0
+
+
+TASKS = {
+    "mass_spring": Task(2000, 0, 1e-4, 20.0, 100, 1e-10, 1.09, window=20),
+    "pendulum": Task(2000, 0, 1e-4, 20.0, 100, 1e-10, window=20),
+    "real_pendulum": Task(2000, 0, 1e-5, math.nan, 110, 1e-10),
+    "two_body": Task(10_000, 200, 0.0, 25.0, 500, 1e-9),
+    "three_body": Task(10_000, 600, 1e-4, 3.0, 500, 1e-9),
+}
+
+# Greydanus et al. 2019, the table of their repository: train loss, test loss,
+# energy MSE; and the CPU-seconds of training with their code, run on two
+# shared cores to compare costs.
+METRICS = ("train_loss", "test_loss", "energy_mse")
+PAPER = {
+    "mass_spring": {
+        "baseline": (3.7134e-2, 3.6656e-2, 1.7077e-1),
+        "hnn": (3.6933e-2, 3.5928e-2, 3.8416e-4),
+    },
+    "pendulum": {
+        "baseline": (3.2606e-2, 3.5273e-2, 4.1519e-2),
+        "hnn": (3.2787e-2, 3.5586e-2, 2.4852e-2),
+    },
+    "real_pendulum": {
+        "baseline": (2.7455e-3, 2.1864e-3, 3.8564e-1),
+        "hnn": (9.2376e-3, 5.9584e-3, 1.4477e-2),
+    },
+    "two_body": {
+        "baseline": (3.2682e-5, 2.9575e-5, 6.3276e-2),
+        "hnn": (2.9959e-6, 2.8218e-6, 3.8751e-5),
+    },
+    "three_body": {
+        "baseline": (9.5573e-2, 3.8000e-1, 1.0906e2),
+        "hnn": (8.0346e-2, 4.8809e-1, 4.1926e-2),
+    },
+}
+THEIR_CPU_SECONDS = {
+    "mass_spring": {"baseline": 20, "hnn": 32},
+    "pendulum": {"baseline": 30, "hnn": 45},
+    "two_body": {"baseline": 52, "hnn": 65},
+    "three_body": {"baseline": 132, "hnn": 140},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """What a model is measured against.
+
+    Attributes:
+      rows: Split -> feature -> array of the dataset, float32, sorted by
+        trajectory and time.
+      start: States at time 0 of the trials, [trials, dim].
+      times: Seconds of the points of a trial, [time].
+      path: True states, [trials, time, dim].
+      published_times: Seconds of the points in the published energy figure,
+        [trials, time].
+      published_path: True states at those, [trials, time, dim].
+      long_times: Seconds up to 10 times the horizon, [time].
+      system: What moves; None for the real pendulum.
+    """
+
+    rows: dict[str, dict[str, np.ndarray]]
+    start: np.ndarray
+    times: np.ndarray
+    path: np.ndarray
+    published_times: np.ndarray
+    published_path: np.ndarray
+    long_times: np.ndarray
+    system: System | None = None
+
+
+def check_tasks(names) -> None:
+    """Raises: ValueError: for a name that is no task."""
+    unknown = [name for name in names if name not in TASKS]
+    if unknown:
+        raise ValueError(
+            f"A task must be one of {list(TASKS)}. Received: {unknown}."
+        )
+
+
+def load_truth(name: str, data_dir: str | None = None) -> Truth:
+    """The dataset of a task, made if needed, and the true trials.
+
+    Args:
+      name: A key of TASKS.
+      data_dir: TFDS's folder; None for its default.
+    """
+    builder = tfds.builder(f"hnn_{name}", data_dir=data_dir)
+    builder.download_and_prepare()
+    rows = {split: _load_rows(builder, split) for split in ("train", "test")}
+    task = TASKS[name]
+    if name not in STATE_TASKS:
+        return _recorded_truth(rows)
+    states = STATE_TASKS[name]
+    rng = np.random.RandomState(_TRIAL_SEED)
+    starts = [states.draw_start(rng) for _ in range(_NUM_TRIALS)]
+    q0, p0 = (np.stack(part) for part in zip(*starts))
+    times = np.linspace(0.0, task.horizon, task.num_points)
+    factors = task.stretch ** np.arange(1, _NUM_TRIALS + 1)
+    published_times = factors[:, None] * times
+    every = np.unique(published_times)
+    path = _simulate(states.system, q0, p0, times)
+    published = _simulate(states.system, q0, p0, every)
+    return Truth(
+        rows=rows,
+        start=path[:, 0],
+        times=times,
+        path=path,
+        published_times=published_times,
+        published_path=pick(published, every, published_times),
+        long_times=np.linspace(0.0, _LONG * task.horizon, task.num_points),
+        system=states.system,
+    )
+
+
+def energy(name: str, truth: Truth, x: np.ndarray) -> np.ndarray:
+    """True energy of states [..., dim], joules; [...]."""
+    q, p = np.split(np.asarray(x, np.float64), 2, axis=-1)
+    if truth.system is not None:
+        return truth.system.hamiltonian(q, p)
+    # The published fit to the recording, theta and omega; it is dissipative.
+    return 2.4 * (1.0 - np.cos(q[..., 0])) + p[..., 0] ** 2
+
+
+def published_energy(name: str, truth: Truth, x: np.ndarray) -> np.ndarray:
+    """What the published energy figure takes for the energy, [...]."""
+    if name == "pendulum":
+        return np.square(x).sum(axis=-1)  # an oversight: q^2 + p^2
+    return energy(name, truth, x)
+
+
+def field(truth: Truth, x: np.ndarray) -> np.ndarray:
+    """True dx/dt of states [..., dim]."""
+    q, p = np.split(np.asarray(x, np.float64), 2, axis=-1)
+    dH_dq, dH_dp = truth.system.gradient(q, p)
+    return np.concatenate([dH_dp, -dH_dq], axis=-1)
+
+
+def pick(path, times, wanted):
+    """Rows of path [trials, time, dim] at the times wanted [trials, time]."""
+    index = np.searchsorted(times, wanted)
+    return np.take_along_axis(path, index[..., None], axis=1)
+
+
+def _simulate(system, q0, p0, times):
+    return np.concatenate(system.simulate(q0, p0, times), axis=-1)
+
+
+def _recorded_truth(rows):
+    """The one trial of the real pendulum: the rows of the split test."""
+    test = rows["test"]
+    times = (test["time"] - test["time"][0]).astype(np.float64)
+    path = test["x"][None].astype(np.float64)
+    return Truth(
+        rows=rows,
+        start=path[:, 0],
+        times=times,
+        path=path,
+        published_times=times[None],
+        published_path=path,
+        long_times=np.linspace(0.0, _LONG * times[-1], len(times)),
+    )
+
+
+def _load_rows(builder, split):
+    dataset = builder.as_dataset(split=split, batch_size=-1)
+    arrays = {name: value.numpy() for name, value in dataset.items()}
+    order = np.lexsort((arrays["time"], arrays["trajectory"]))
+    return {name: value[order] for name, value in arrays.items()}

@@ -1,0 +1,79 @@
+"""The files of a run's folder: written whole, and checked when read."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+
+from hgn_tf.animation import write_whole
+
+
+def read_config(run_dir: pathlib.Path, kind: type):
+    """The settings that a run's folder was made with, a `kind` of Config.
+
+    Raises: ValueError: if the folder is not a run's.
+    """
+    path = run_dir / "config.json"
+    try:
+        return kind(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(
+            "A run's folder must have the config.json that `hgn-tf train` "
+            f"wrote. Received: {run_dir} ({error})."
+        ) from error
+
+
+def check_folder(config, run_dir: pathlib.Path) -> None:
+    """A run's folder is new, empty, or of the same run.
+
+    Raises: ValueError: if it holds another run or other things.
+    """
+    if not run_dir.exists() or not any(run_dir.iterdir()):
+        return
+    there = read_config(run_dir, type(config))
+    if there != config:
+        ours, theirs = dataclasses.asdict(config), dataclasses.asdict(there)
+        differing = [name for name in ours if ours[name] != theirs[name]]
+        raise ValueError(
+            "A folder holds one run. Received: "
+            f"{run_dir}, where another is: {differing} differ. Choose another "
+            "folder with --out, or remove this one."
+        )
+
+
+def write_json(path: pathlib.Path, value: dict) -> None:
+    """Writes a dictionary as JSON; numbers that are not finite become null."""
+    text = json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
+    write_whole(path, text.encode("utf-8"))
+
+
+def write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes arrays as a compressed .npz."""
+    partial = path.with_name(f"partial-{path.name}")
+    np.savez_compressed(partial, **arrays)
+    os.replace(partial, path)
+
+
+def commit() -> str | None:
+    """Commit of the source tree, or None outside of one."""
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _without_nan(value):
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

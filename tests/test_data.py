@@ -1,0 +1,194 @@
+"""From a dataset's name to arrays: which examples, in which order."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import tfds_physics
+from hgn_tf import data
+
+BATCH, SIZE = 24, 64  # 64 is no multiple of 24: batches cross epochs.
+
+
+@pytest.fixture(scope="module")
+def builder(data_dir):
+    builder = data.get_builder("physics_pendulum/tiny", str(data_dir))
+    builder.download_and_prepare()
+    return builder
+
+
+@pytest.fixture(scope="module")
+def test_split(builder):
+    return data.load_split(builder, "test")
+
+
+def batches(builder, count, first_step=0, seed=0, batch_size=BATCH):
+    """[count, batch, time, height, width, 3]."""
+    stream = data.training_batches(builder, batch_size, seed, first_step)
+    return np.stack(list(stream.take(count).as_numpy_iterator()))
+
+
+@pytest.fixture(scope="module")
+def stream(builder):
+    """Eight batches from the first step on: three epochs."""
+    return batches(builder, 8)
+
+
+def names(videos):
+    """What tells examples apart: their bytes."""
+    return [video.tobytes() for video in videos]
+
+
+def test_batches_are_videos_of_the_split(builder):
+    spec = data.training_batches(builder, BATCH, 0).element_spec
+    assert spec.shape == (BATCH, 30, 32, 32, 3) and spec.dtype == "uint8"
+    stored = names(data.load_split(builder, "train").video)
+    assert set(names(batches(builder, 1)[0])) <= set(stored)
+
+
+def test_each_epoch_sees_each_example_once(builder, stream):
+    stored = names(data.load_split(builder, "train").video)
+    assert len(set(stored)) == SIZE
+    seen = names(np.concatenate(stream))
+    epochs = [seen[start : start + SIZE] for start in (0, SIZE, 2 * SIZE)]
+    for epoch in epochs:
+        assert sorted(epoch) == sorted(stored)
+    assert epochs[0] != epochs[1] != epochs[2] != stored
+
+
+@pytest.mark.parametrize("first_step", [1, 3, 7])
+def test_stream_from_a_step_goes_on_as_the_uninterrupted_one(
+    builder, stream, first_step
+):
+    rest = batches(builder, 8 - first_step, first_step)
+    np.testing.assert_array_equal(rest, stream[first_step:])
+
+
+def test_far_step_is_taken_up_in_its_epoch(builder):
+    """With 16 a batch an epoch is 4 steps, and step 4000 begins one."""
+    far = batches(builder, 4, first_step=4000, batch_size=16)
+    assert len(set(names(np.concatenate(far)))) == SIZE
+
+
+def test_order_depends_on_the_seed_alone(builder, stream):
+    again, other = (batches(builder, 2, seed=seed) for seed in (0, 1))
+    np.testing.assert_array_equal(again, stream[:2])
+    assert not np.array_equal(other, stream[:2])
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, SIZE + 1])
+def test_batch_size_beyond_the_split_is_refused(builder, batch_size):
+    with pytest.raises(ValueError, match="`batch_size` must be from 1 to 64"):
+        data.training_batches(builder, batch_size, 0)
+
+
+def test_split_gives_the_examples_of_the_recipe(builder, test_split):
+    made = tfds_physics.make_examples(builder.recipe, "test", range(16))
+    stored = {each["video"].tobytes(): each for each in made}
+    assert len(test_split) == 16 and test_split.dt == 0.125
+    for row, video in enumerate(test_split.video):
+        example = stored[video.tobytes()]
+        np.testing.assert_array_equal(test_split.q[row], example["q"])
+        np.testing.assert_array_equal(test_split.p[row], example["p"])
+        assert test_split.energy[row] == example["energy"][0]
+
+
+def test_first_examples_of_a_split_are_its_first(builder, test_split):
+    for count in (1, 5, 16, 1000):
+        part = data.load_split(builder, "test", count)
+        assert len(part) == min(count, 16)
+        np.testing.assert_array_equal(part.video, test_split.video[:count])
+
+
+def test_rows_of_trajectories_stay_together(test_split):
+    part = test_split[3:7]
+    assert len(part) == 4 and part.dt == test_split.dt
+    for name in ("video", "q", "p", "energy"):
+        np.testing.assert_array_equal(
+            getattr(part, name), getattr(test_split, name)[3:7]
+        )
+
+
+def test_long_split_is_longer(builder):
+    assert data.load_split(builder, "test_long").video.shape[:2] == (4, 240)
+
+
+def test_true_video_at_the_frames_is_the_clean_recording(builder, test_split):
+    recipe = dataclasses.replace(builder.recipe, noise=0.0)
+    clean = tfds_physics.make_examples(recipe, "test", range(16))
+    by_start = {tuple(each["q"][0]): each["video"] for each in clean}
+    expected = np.stack([by_start[tuple(q[0])] for q in test_split.q])
+    times = test_split.dt * np.arange(30)
+    video = data.true_video(builder, test_split, times)
+    assert video.dtype == np.uint8
+    # States are kept as float32: a grey level more or less.
+    difference = video.astype(int) - expected
+    assert np.abs(difference).max() <= 1
+
+
+def test_true_video_runs_back_and_at_other_speeds(builder, test_split):
+    """Back from the middle of a recording it meets its start again."""
+    middle = dataclasses.replace(
+        test_split, q=test_split.q[:, 10:], p=test_split.p[:, 10:]
+    )
+    back = data.true_video(builder, middle, -0.125 * np.arange(11))
+    forth = data.true_video(builder, test_split, 0.125 * np.arange(11))
+    difference = back[:, ::-1].astype(int) - forth
+    assert np.abs(difference).max() <= 1
+    fine = data.true_video(builder, test_split, 0.0625 * np.arange(21))
+    assert np.abs(fine[:, ::2].astype(int) - forth).max() <= 1
+
+
+def test_no_frame_is_predicted_better_than_by_the_expected_one(
+    builder, test_split
+):
+    recorded = test_split.video / 255.0
+    mean, variance = data.expected_frames(builder, test_split, 64)
+    assert mean.shape == variance.shape == recorded.shape
+    error = np.square(recorded - mean).mean()
+    # The mean of 64 samples adds a 64th; 480 recorded frames are a sample.
+    assert error == pytest.approx(variance.mean() * 65 / 64, rel=0.1)
+    times = test_split.dt * np.arange(30)
+    clean = data.true_video(builder, test_split, times) / 255.0
+    assert error < 0.9 * np.square(recorded - clean).mean()
+
+
+def test_mean_image_is_the_mean_over_frames(builder):
+    video = data.load_split(builder, "train").video / 255.0
+    image = data.mean_image(builder)
+    np.testing.assert_allclose(image, video.mean(axis=(0, 1)), atol=1e-12)
+    few = data.mean_image(builder, 3)
+    np.testing.assert_allclose(few, video[:3].mean(axis=(0, 1)), atol=1e-12)
+
+
+def test_name_without_config_is_the_default(data_dir):
+    builder = data.get_builder("physics_two_body", str(data_dir))
+    assert builder.builder_config.name == "paper"
+
+
+@pytest.mark.parametrize("name", data.DATASETS)
+def test_every_dataset_has_a_builder(name, data_dir):
+    assert data.get_builder(f"{name}/tiny", str(data_dir)).name == name
+
+
+@pytest.mark.parametrize("name", ["pendulum", "mnist/small", "", "/tiny"])
+def test_unknown_dataset_is_refused_with_the_known_ones(name):
+    with pytest.raises(ValueError, match="one of.*physics_pendulum.*Received"):
+        data.get_builder(name)
+
+
+def test_unknown_config_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="config of.*'small'.*'smal'"):
+        data.get_builder("physics_pendulum/smal")
+
+
+def test_unknown_split_is_refused(builder):
+    with pytest.raises(ValueError, match="split must be.*'test_long'.*'valid'"):
+        data.load_split(builder, "valid")
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_empty_part_of_a_split_is_refused(builder, count):
+    with pytest.raises(ValueError, match="`num_examples` must be at least 1"):
+        data.load_split(builder, "test", count)

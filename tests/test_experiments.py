@@ -1,0 +1,206 @@
+"""The whole path from the command line, on a tiny dataset."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import tfds_physics
+from hgn_tf import data, training
+from hgn_tf.__main__ import format_table, main
+from hgn_tf.experiments import train_hgn
+
+DATASET = "physics_pendulum/tiny"
+SHORT = {
+    "num_steps": 4,
+    "steps_per_epoch": 2,
+    "batch_size": 4,
+    "warmup_steps": 1,
+}
+
+
+def options(folder, **changes):
+    settings = SHORT | changes
+    pairs = [f"--set={name}={value}" for name, value in settings.items()]
+    return ["train", DATASET, "--budget", "demo", "--out", str(folder), *pairs]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory, data_dir):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main(options(folder)) == 0
+    return folder
+
+
+def test_a_run_leaves_everything_it_promises(run_dir):
+    names = {path.name for path in run_dir.iterdir()}
+    assert names >= {
+        "config.json",
+        "log.csv",
+        "model.keras",
+        "metrics.json",
+        "evaluation.npz",
+        "report.html",
+    }
+    result = json.loads((run_dir / "metrics.json").read_text())
+    assert set(result) == {
+        "experiment",
+        "model",
+        "dataset",
+        "seed",
+        "budget",
+        "metrics",
+        "config",
+        "commit",
+        "wall_seconds",
+        "cpu_seconds",
+        "peak_memory_mb",
+    }
+
+
+def test_baselines_and_floor_are_those_of_the_dataset(run_dir):
+    metrics = json.loads((run_dir / "metrics.json").read_text())["metrics"]
+    builder = data.get_builder(DATASET)
+    builder.download_and_prepare()
+    test = data.load_split(builder, "test")
+    video = test.video / 255.0
+    still = data.load_split(builder, "train").video.mean((0, 1)) / 255.0
+    expected = np.square(video - still).mean() * 1e4
+    assert metrics["mean_image_mse_e4"] == pytest.approx(expected, rel=1e-5)
+    frozen = np.square(video - video[:, :1]).mean() * 1e4
+    assert metrics["frozen_frame_mse_e4"] == pytest.approx(frozen, rel=1e-5)
+    _, variance = tfds_physics.expected_video(
+        builder.recipe.system, test.q, builder.recipe.noise
+    )
+    # Both are Monte-Carlo means over 16 trajectories of the same noise.
+    floor = 1e4 * variance.mean()
+    assert metrics["noise_floor_mse_e4"] == pytest.approx(floor, rel=0.15)
+    excess = metrics["test_mse_e4"] - metrics["noise_floor_mse_e4"]
+    assert metrics["excess_mse_e4"] == pytest.approx(excess)
+
+
+def test_test_error_is_that_of_predict(run_dir):
+    metrics = json.loads((run_dir / "metrics.json").read_text())["metrics"]
+    builder = data.get_builder(DATASET)
+    builder.download_and_prepare()
+    video = data.load_split(builder, "test").video
+    model = keras.saving.load_model(run_dir / "model.keras")
+    drawn = model.predict(video, verbose=0).video
+    error = np.square(video / 255.0 - drawn).mean() * 1e4
+    # Errors of an untrained model are large: relative, in float32.
+    assert metrics["test_mse_e4"] == pytest.approx(error, rel=1e-3)
+
+
+def test_the_same_command_again_trains_no_further(run_dir):
+    before = (run_dir / "log.csv").read_bytes()
+    assert main(options(run_dir)) == 0
+    assert (run_dir / "log.csv").read_bytes() == before
+
+
+def test_evaluate_copies_its_numbers(run_dir, tmp_path, capsys):
+    arguments = ["evaluate", str(run_dir), "--examples", "4"]
+    assert main([*arguments, "--results", str(tmp_path)]) == 0
+    copied = json.loads((tmp_path / "tiny.json").read_text())
+    assert copied == json.loads((run_dir / "metrics.json").read_text())
+    assert "mean image" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dt", ["-0.125", "0.25", "0.0625"])
+def test_rollouts_are_drawn(run_dir, tmp_path, dt):
+    path = tmp_path / "x.gif"
+    arguments = ["rollout", str(run_dir), f"--dt={dt}", "--steps=3"]
+    assert main([*arguments, "--out", str(path)]) == 0
+    assert path.read_bytes().startswith(b"GIF8")
+
+
+def test_samples_are_drawn(run_dir, tmp_path):
+    path = tmp_path / "x.gif"
+    assert main(["sample", str(run_dir), "--steps=3", "--out", str(path)]) == 0
+    assert path.read_bytes().startswith(b"GIF8")
+
+
+def test_datasets_are_listed_and_previewed(tmp_path, capsys):
+    assert main(["datasets"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"physics_{name}" in out for name in tfds_physics.SYSTEMS)
+    assert "train 50,000" in out
+    path = tmp_path / "x.gif"
+    assert main(["preview", "physics_two_body", "--out", str(path)]) == 0
+    assert path.read_bytes().startswith(b"GIF8")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["train", "physics_pendulam"], "dataset must be one of"),
+        (["train", "physics_pendulum/smal"], "config of physics_pendulum"),
+        (["train", DATASET, "--budget", "huge"], "`budget` must be one of"),
+        (["train", DATASET, "--set", "steps"], "NAME=VALUE"),
+        (["train", DATASET, "--set", "steps=1"], "setting must be one of"),
+        (["train", DATASET, "--set", "integrator=x"], "`integrator` must be"),
+        (["train", DATASET, "--set", "batch_size=65"], "`batch_size` must"),
+        (["train", DATASET, "--set", "tolerance=0.5"], "mean image meets"),
+        (["train", DATASET, "--set", "form=x"], "`form` must be"),
+        (["evaluate", "nowhere"], "config.json"),
+        (["rollout", "nowhere", "--out", "x.gif"], "config.json"),
+    ],
+)
+def test_mistakes_get_one_clear_line(arguments, message, tmp_path, capsys):
+    if arguments[0] == "train":
+        arguments = [*arguments, "--out", str(tmp_path / "run")]
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("hgn-tf: ") and message in lines[-1]
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_folder_of_something_else_is_not_taken(run_dir, tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert main(options(tmp_path)) == 2
+    assert "config.json" in capsys.readouterr().err
+    assert main(options(run_dir, batch_size=8)) == 2
+    assert "batch_size" in capsys.readouterr().err
+
+
+def test_dt_of_zero_is_refused(run_dir, tmp_path, capsys):
+    arguments = ["rollout", str(run_dir), "--dt=0", "--out"]
+    assert main([*arguments, str(tmp_path / "x.gif")]) == 2
+    assert "`dt` must be" in capsys.readouterr().err
+
+
+def test_a_model_file_cut_in_half_is_named(run_dir, tmp_path, capsys):
+    (tmp_path / "config.json").write_bytes(
+        (run_dir / "config.json").read_bytes()
+    )
+    whole = (run_dir / "model.keras").read_bytes()
+    (tmp_path / "model.keras").write_bytes(whole[: len(whole) // 2])
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "model.keras" in capsys.readouterr().err
+    (tmp_path / "model.keras").unlink()
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "trained to its end" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_paper_budget_starts_and_steps(tmp_path):
+    # Tracing 29 steps of convolutional energies takes most of a minute.
+    config = train_hgn.make_config(
+        DATASET, "paper", num_steps=2, steps_per_epoch=2, batch_size=2
+    )
+    train_hgn.train(config, tmp_path, verbose=0)
+    (row,) = training.read_log(tmp_path / "log.csv")
+    assert np.isfinite(float(row["loss"])) and row["dropped_steps"] == "0"
+
+
+def test_the_table_leaves_out_what_was_not_measured():
+    text = format_table({"test_mse_e4": 1.0, "energy_r2": None})
+    assert "test MSE" in text and "R^2" not in text
+
+
+def test_the_console_script_answers():
+    command = [sys.executable, "-m", "hgn_tf", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "train" in done.stdout

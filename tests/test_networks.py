@@ -1,0 +1,309 @@
+"""Shapes, independence of examples, and one output in every mode."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hgn_tf.integrators import rollout
+from hgn_tf.networks import (
+    Decoder,
+    DenseDecoder,
+    Encoder,
+    EnergyNet,
+    JointHamiltonian,
+    SeparableHamiltonian,
+    StateNet,
+    UpsampleConv2D,
+    flat_networks,
+    paper_networks,
+    split_state,
+)
+from hgn_tf.phase import PhaseState, force, is_separable
+
+PICTURE, FLAT, VIDEO = (4, 4, 3), (6,), (2, 8, 8, 3)
+
+
+def make_energy(convolutional, **kwargs):
+    return EnergyNet((7, 5), convolutional=convolutional, **kwargs)
+
+
+# Name: (layer, shapes of its inputs without the batch axis).
+NETWORKS = {
+    "encoder": lambda: (Encoder((8, 6), (2, 1), (4, 4, 6)), [VIDEO]),
+    "flat_encoder": lambda: (Encoder((8, 6), (2, 2), (10,)), [VIDEO]),
+    "state_net": lambda: (StateNet((8,), PICTURE), [(4, 4, 6)]),
+    "flat_state_net": lambda: (StateNet((8,), FLAT), [(12,)]),
+    "energy": lambda: (make_energy(True), [PICTURE]),
+    "flat_energy": lambda: (make_energy(False, quadratic=True), [FLAT]),
+    "separable": lambda: (
+        SeparableHamiltonian(make_energy(True), make_energy(True)),
+        [PICTURE, PICTURE],
+    ),
+    "flat_separable": lambda: (
+        SeparableHamiltonian(make_energy(False), make_energy(False)),
+        [FLAT, FLAT],
+    ),
+    "joint": lambda: (
+        JointHamiltonian(make_energy(True)),
+        [PICTURE, PICTURE],
+    ),
+    "flat_joint": lambda: (JointHamiltonian(make_energy(False)), [FLAT, FLAT]),
+    "upsampling": lambda: (UpsampleConv2D(5), [PICTURE]),
+    "decoder": lambda: (Decoder((8, 6)), [PICTURE]),
+    "swish_decoder": lambda: (
+        Decoder((8,), convolutions=3, block_activation="swish"),
+        [PICTURE],
+    ),
+    "decoder_of_flat": lambda: (Decoder((8, 6), seed_shape=(2, 2, 8)), [FLAT]),
+    "dense_decoder": lambda: (DenseDecoder((8,), (8, 8, 3)), [FLAT]),
+}
+ENERGIES = [name for name in NETWORKS if name.endswith(("energy", "separable"))]
+ENERGIES += ["joint", "flat_joint"]
+
+
+def make_network(name, batch=4):
+    """The layer, built and with no weight at 0, and inputs for it."""
+    keras.utils.set_random_seed(0)
+    layer, shapes = NETWORKS[name]()
+    layer.build(*((None, *shape) for shape in shapes))
+    rng = np.random.default_rng(0)
+    for weight in layer.weights:
+        weight.assign_add(0.3 * rng.normal(size=weight.shape))
+    inputs = [
+        rng.normal(size=(batch, *shape)).astype(np.float32) for shape in shapes
+    ]
+    return layer, inputs
+
+
+def as_model(layer, inputs):
+    symbols = [keras.Input(x.shape[1:]) for x in inputs]
+    return keras.Model(symbols, layer(*symbols))
+
+
+def assert_close(ours, theirs):
+    ours, theirs = tf.nest.flatten(ours), tf.nest.flatten(theirs)
+    assert len(ours) == len(theirs)
+    for mine, other in zip(ours, theirs):
+        # float32, sums in another order; the fusion fault is above 1e-2.
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_output_is_the_same_eagerly_in_a_graph_and_in_predict(name):
+    """TF with oneDNN fuses some layers in graphs, and wrongly."""
+    layer, inputs = make_network(name)
+    eager = layer(*inputs)
+    assert_close(tf.function(layer)(*inputs), eager)
+    assert_close(as_model(layer, inputs).predict(inputs, verbose=0), eager)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_row_depends_on_its_own_example_only(name):
+    layer, inputs = make_network(name)
+    together = tf.nest.flatten(layer(*inputs))
+    alone = tf.nest.flatten(layer(*(x[2:3] for x in inputs)))
+    for whole, row in zip(together, alone):
+        assert whole.shape[0] == 4
+        np.testing.assert_allclose(whole[2:3], row, rtol=1e-4, atol=1e-4)
+
+
+def as_json(config):
+    return json.loads(json.dumps(config))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_configuration_makes_the_same_network(name):
+    layer, inputs = make_network(name)
+    config = keras.saving.serialize_keras_object(layer)
+    again = keras.saving.deserialize_keras_object(as_json(config))
+    assert as_json(again.get_config()) == as_json(layer.get_config())
+    if not again.built:
+        again.build(*((None, *x.shape[1:]) for x in inputs))
+    again.set_weights(layer.get_weights())
+    assert_close(again(*inputs), layer(*inputs))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_saved_network_gives_the_same_output(name, tmp_path):
+    layer, inputs = make_network(name)
+    as_model(layer, inputs).save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    assert_close(loaded(inputs), layer(*inputs))
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_energy_is_one_number_an_example(name):
+    layer, inputs = make_network(name)
+    assert layer(*inputs).shape == (4,)
+
+
+@pytest.mark.parametrize("convolutional", [False, True])
+def test_force_reaches_every_weight_of_an_energy(convolutional):
+    layer, (q,) = make_network("energy" if convolutional else "flat_energy")
+    state = PhaseState(tf.constant(q), tf.constant(q))
+    with tf.GradientTape() as tape:
+        squared = tf.reduce_sum(force(lambda q, p: layer(q), state) ** 2)
+    for gradient in tape.gradient(squared, layer.trainable_variables):
+        assert np.abs(gradient).max() > 0
+
+
+def test_quadratic_energy_adds_half_the_square():
+    keras.utils.set_random_seed(0)
+    net = make_energy(False)
+    quadratic = make_energy(False, quadratic=True)
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    net.build(x.shape)
+    quadratic.build(x.shape)
+    quadratic.set_weights(net.get_weights())
+    expected = net(x) + 0.5 * (x**2).sum(axis=1)
+    np.testing.assert_allclose(quadratic(x), expected, rtol=1e-5)
+
+
+def test_separable_energy_is_the_sum_of_its_parts():
+    layer, (q, p) = make_network("separable")
+    assert is_separable(layer)
+    expected = layer.kinetic(p) + layer.potential(q)
+    np.testing.assert_allclose(layer(q, p), expected, rtol=1e-6)
+
+
+def test_joint_energy_couples_q_and_p():
+    layer, (q, p) = make_network("flat_joint")
+    assert not is_separable(layer)
+    mixed = layer(q, p) - layer(0 * q, p) - layer(q, 0 * p)
+    assert np.ptp(mixed) > 1e-2
+
+
+@pytest.mark.parametrize("name", ["joint", "flat_joint"])
+def test_joint_energy_rolls_out(name):
+    layer, (q, p) = make_network(name)
+    state = PhaseState(tf.constant(q), tf.constant(p))
+    path = rollout(layer, state, 0.1, 3, "rk4")
+    assert path.q.shape == (4, 4, *q.shape[1:])
+    assert np.all(np.isfinite(path.q))
+
+
+@pytest.mark.parametrize("size", [(4, 4), (3, 5), (1, 1)])
+def test_upsampling_convolution_equals_the_two_keras_layers(size):
+    keras.utils.set_random_seed(0)
+    x = tf.random.normal([2, *size, 3], seed=0)
+    layer = UpsampleConv2D(5)
+    layer.build(x.shape)
+    layer.bias.assign(np.arange(5.0))
+    upsample = keras.layers.UpSampling2D(2, interpolation="nearest")
+    convolution = keras.layers.Conv2D(5, 3, padding="same")
+    convolution.build(upsample(x).shape)
+    convolution.set_weights(layer.get_weights())
+
+    def outcome(function, layer):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+            loss = tf.reduce_sum(tf.sin(y))
+        return y, tape.gradient(loss, [x, layer.kernel, layer.bias])
+
+    ours = outcome(layer, layer)
+    theirs = outcome(lambda x: convolution(upsample(x)), convolution)
+    assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [8, 32, 64, 128])
+def test_paper_networks_fit_together(size):
+    parts = paper_networks(size, channels=2, filters=4, latent_channels=3)
+    video = tf.zeros([1, 2, size, size, 2])
+    mean, log_scale = parts["encoder"](video)
+    assert mean.shape == log_scale.shape == (1, 4, 4, 6)
+    state = parts["state_net"](mean)
+    assert state.q.shape == state.p.shape == (1, 4, 4, 3)
+    assert parts["hamiltonian"](*state).shape == (1,)
+    assert parts["decoder"](state.q).shape == (1, size, size, 2)
+    assert parts["decoder"].compute_output_shape(state.q.shape) == (
+        1,
+        size,
+        size,
+        2,
+    )
+
+
+@pytest.mark.parametrize("size", [8, 32, 64, 128])
+def test_flat_networks_fit_together(size):
+    parts = flat_networks(
+        size,
+        channels=2,
+        latent_size=3,
+        encoder_filters=(4, 4, 4, 4),
+        decoder_units=(8,),
+    )
+    mean, log_scale = parts["encoder"](tf.zeros([2, 2, size, size, 2]))
+    assert mean.shape == log_scale.shape == (2, 6)
+    state = parts["state_net"](mean)
+    assert state.q.shape == state.p.shape == (2, 3)
+    assert parts["hamiltonian"](*state).shape == (2,)
+    assert parts["decoder"](state.q).shape == (2, size, size, 2)
+
+
+def test_paper_sizes_are_the_defaults():
+    """A.1: 8 convolutions to 48, f_psi of 3, energies of 6, 3 blocks of 64."""
+    parts = paper_networks()
+    assert parts["encoder"].filters == (32, *[64] * 6, 48)
+    assert parts["state_net"].units == (64, 64)  # and the linear one
+    assert parts["hamiltonian"].kinetic.units == (64,) * 5  # and the last
+    assert parts["hamiltonian"].kinetic.activation == "softplus"
+    assert parts["decoder"].filters == (64, 64, 64)
+    assert parts["state_net"].state_shape == (4, 4, 16)
+
+
+def test_posterior_starts_narrow_whatever_the_frames():
+    for form in (paper_networks, flat_networks):
+        video = tf.random.uniform([2, 3, 8, 8, 3], seed=0)
+        _, log_scale = form(8)["encoder"](video)
+        np.testing.assert_array_equal(log_scale, np.full_like(log_scale, -3.0))
+
+
+def test_encoder_sees_the_order_of_the_frames():
+    layer, (video,) = make_network("encoder")
+    mean, _ = layer(video)
+    reversed_mean, _ = layer(video[:, ::-1])
+    assert np.abs(mean - reversed_mean).max() > 1e-2
+
+
+def test_state_net_reaches_negative_states():
+    for name in ("state_net", "flat_state_net"):
+        layer, (z,) = make_network(name)
+        state = layer(z)
+        assert min(np.min(state.q), np.min(state.p)) < 0
+
+
+def test_split_state_gives_the_first_half_to_q():
+    state = split_state(tf.constant([[1.0, 2.0, 3.0, 4.0]]))
+    np.testing.assert_array_equal(state.q, [[1.0, 2.0]])
+    np.testing.assert_array_equal(state.p, [[3.0, 4.0]])
+
+
+def test_frames_are_not_squashed():
+    for name in ("decoder", "dense_decoder"):
+        layer, (q,) = make_network(name)
+        last = layer.weights[-1]  # The bias of the frame.
+        drawn = np.array(layer(q))
+        last.assign_add(np.full(last.shape, 7.0))
+        np.testing.assert_allclose(layer(q), drawn + 7, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", [paper_networks, flat_networks])
+@pytest.mark.parametrize("size", [4, 24, 256])
+def test_other_image_sizes_are_refused(form, size):
+    with pytest.raises(ValueError, match=f"`image_size` must be 8.*{size}"):
+        form(size)
+
+
+def test_encoder_needs_a_stride_for_each_layer():
+    with pytest.raises(ValueError, match="`filters` and `strides` need one"):
+        Encoder((8, 8), (2,))
+
+
+def test_encoder_whose_strides_miss_the_latent_is_refused():
+    encoder = Encoder((8, 8), (2, 2), (4, 4, 6))
+    with pytest.raises(ValueError, match="8x8 to 2x2.*divide by 2"):
+        encoder.build((None, *VIDEO))

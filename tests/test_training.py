@@ -1,0 +1,192 @@
+"""Runs that are stopped go on where they were, and bad ones stop clearly."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hgn_tf import HGN, networks, training
+
+STEPS, PER_EPOCH = 6, 2
+VIDEO = np.random.default_rng(0).integers(0, 255, (12, 6, 8, 8, 3), np.uint8)
+
+
+def make_model():
+    keras.utils.set_random_seed(3)
+    parts = networks.flat_networks(
+        8,
+        latent_size=2,
+        encoder_filters=(4,),
+        state_units=(8,),
+        kinetic_units=(8,),
+        potential_units=(8,),
+        decoder_units=(8,),
+    )
+    model = HGN(
+        **parts,
+        num_inference_frames=3,
+        num_decoded_frames=2,
+        curriculum_steps=4,
+        seed=5,
+    )
+    model.compile(keras.optimizers.Adam(1e-2))
+    model.build((None, *VIDEO.shape[1:]))
+    return model
+
+
+def batches(first_step):
+    def rows(step):
+        index = tf.random.experimental.stateless_shuffle(
+            tf.range(12), tf.stack([tf.constant(7, tf.int64), step])
+        )
+        return tf.gather(VIDEO, index[:4])
+
+    return tf.data.Dataset.counter(start=first_step, step=1).map(rows)
+
+
+def run(folder, *callbacks, **kwargs):
+    model = make_model()
+    training.fit(
+        model,
+        batches,
+        folder,
+        STEPS,
+        PER_EPOCH,
+        callbacks=callbacks,
+        verbose=0,
+        **kwargs,
+    )
+    return model
+
+
+def weights(model):
+    return values([*model.variables, *model.optimizer.variables])
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+class StopIn(keras.callbacks.Callback):
+    """Breaks off in the middle of an epoch, as a kill would."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.steps) == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, weights(run(folder))
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 5])
+def test_a_stopped_run_ends_at_the_same_weights(step, whole, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, StopIn(step))
+    for left, right in zip(weights(run(tmp_path)), whole[1], strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_the_log_has_each_epoch_once_after_a_stop(whole, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, StopIn(5))
+    # A kill after the log was written and before the checkpoint was.
+    log = tmp_path / "log.csv"
+    log.write_text(log.read_text() + "2,0.5")
+    run(tmp_path)
+    rows = training.read_log(log)
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    there = training.read_log(whole[0] / "log.csv")
+    assert [row["loss"] for row in rows] == [row["loss"] for row in there]
+
+
+def test_a_finished_run_is_left_as_it_is(whole):
+    folder, expected = whole
+    for left, right in zip(weights(run(folder)), expected, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_two_checkpoints_are_kept_and_nothing_half_written(whole):
+    names = [path.name for path in (whole[0] / "checkpoints").iterdir()]
+    assert sorted(names) == ["000002.weights.h5", "000003.weights.h5"]
+
+
+def test_a_checkpoint_cut_in_half_is_named_with_the_remedy(tmp_path):
+    expected = weights(run(tmp_path))
+    last = training.checkpoints(tmp_path)[-1]
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    with pytest.raises(ValueError, match=f"{last.name}.*Remove it"):
+        run(tmp_path)
+    last.unlink()
+    for left, right in zip(weights(run(tmp_path)), expected, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_too_many_dropped_steps_stop_the_run(tmp_path):
+    def nan_batches(first_step):
+        video = tf.fill((4, *VIDEO.shape[1:]), np.float32(np.nan))
+        return tf.data.Dataset.from_tensors(video).repeat()
+
+    model = make_model()
+    before = values(model.trainable_variables)
+    # The check at the door looks at floats; here they go bad behind it.
+    model._prepare = lambda data: data
+    with pytest.raises(ArithmeticError, match="At most 1 steps.*Received: 2"):
+        training.fit(
+            model,
+            nan_batches,
+            tmp_path,
+            STEPS,
+            PER_EPOCH,
+            max_dropped_steps=1,
+            verbose=0,
+        )
+    after = values(model.trainable_variables)
+    for left, right in zip(after, before, strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert int(model.optimizer.iterations) == 0
+
+
+@pytest.mark.parametrize("steps, per_epoch", [(5, 2), (0, 1), (4, 0)])
+def test_steps_must_fill_epochs(steps, per_epoch, tmp_path):
+    with pytest.raises(ValueError, match="positive multiple"):
+        training.fit(make_model(), batches, tmp_path, steps, per_epoch)
+
+
+COMMAND = (
+    [sys.executable, "-m", "hgn_tf", "train", "physics_pendulum/tiny"]
+    + ["--budget", "demo", "--set", "num_steps=60", "--set", "batch_size=8"]
+    + ["--set", "steps_per_epoch=4", "--set", "warmup_steps=5"]
+)
+
+
+@pytest.mark.slow
+def test_sigkill_and_again_ends_at_the_same_weights(data_dir, tmp_path):
+    options = ["--data-dir", str(data_dir), "--out"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*COMMAND, *options, str(whole)], check=True)
+    process = subprocess.Popen([*COMMAND, *options, str(killed)])
+    while len(training.checkpoints(killed)) < 2:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run([*COMMAND, *options, str(killed)], check=True)
+    left, right = (
+        keras.saving.load_model(folder / "model.keras")
+        for folder in (whole, killed)
+    )
+    for one, other in zip(weights(left), weights(right), strict=True):
+        np.testing.assert_array_equal(one, other)

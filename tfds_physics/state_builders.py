@@ -1,0 +1,207 @@
+"""The TFDS builders of the state tasks of Hamiltonian Neural Networks.
+
+One example is one row: a state x, its time derivative, the state without
+noise, the time, and the number of its trajectory. x is q and p joined.
+"""
+
+import dataclasses
+import pathlib
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from tfds_physics import preparation
+from tfds_physics.state_data import STATE_TASKS, StateTask, make_rows
+
+_CITATION = """@inproceedings{greydanus2019hamiltonian,
+  title={Hamiltonian Neural Networks},
+  author={Greydanus, Sam and Dzamba, Misko and Yosinski, Jason},
+  booktitle={Advances in Neural Information Processing Systems},
+  year={2019}
+}"""
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class StateConfig(tfds.core.BuilderConfig):
+    """Settings of a simulated task; None keeps the published one.
+
+    Attributes:
+      seed: Of the draw; 0 is the published one.
+      noise: Standard deviation of the noise on each coordinate of x.
+      num_train: Trajectories of the split train.
+      num_test: Trajectories of the split test.
+
+    Raises:
+      ValueError: If a value cannot be.
+    """
+
+    seed: int = 0
+    noise: float | None = None
+    num_train: int | None = None
+    num_test: int | None = None
+
+    def __post_init__(self):
+        for name in ("num_train", "num_test"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1, or None. Received: {value}."
+                )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(
+                "`seed` must be at least 0 and below 2^32. "
+                f"Received: {self.seed}."
+            )
+        if self.noise is not None and not 0 <= self.noise < np.inf:
+            raise ValueError(
+                "`noise` must be finite and not negative, or None. "
+                f"Received: {self.noise}."
+            )
+
+
+class StateRows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Rows of states and their time derivatives.
+
+    Attributes:
+      TASK: Name in STATE_TASKS; a subclass sets it.
+    """
+
+    TASK: ClassVar[str]
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
+    BUILDER_CONFIGS: ClassVar[list[StateConfig]] = [
+        StateConfig(name="paper", description="The published draw."),
+        StateConfig(
+            name="clean", noise=0.0, description="As `paper`, without noise."
+        ),
+        StateConfig(
+            name="tiny",
+            num_train=4,
+            num_test=2,
+            description="As `paper`, a few trajectories for tests.",
+        ),
+    ]
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        stored = dict(self.info.metadata or {})
+        if self.data_path.exists() and stored != self._settings():
+            raise ValueError(
+                "A config's name must always stand for the same settings. "
+                f"Received: {self._settings()}, while {self.data_dir} was "
+                f"made with {stored}. Give the config another name, or "
+                "remove that folder."
+            )
+
+    @property
+    def task(self) -> StateTask:
+        """What is made, with the changes of the config."""
+        config = self.builder_config
+        changes = {
+            name: getattr(config, name)
+            for name in ("noise", "num_train", "num_test")
+            if getattr(config, name) is not None
+        }
+        return dataclasses.replace(STATE_TASKS[self.TASK], **changes)
+
+    def download_and_prepare(self, **kwargs):
+        """Makes the dataset unless it is there, one process at a time.
+
+        Args:
+          **kwargs: Of `tfds.core.DatasetBuilder.download_and_prepare`.
+        """
+        with preparation.sole_writer(pathlib.Path(self.data_dir)):
+            super().download_and_prepare(**kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        noise = f"Gaussian noise of {self.task.noise} on each coordinate"
+        return self._make_info(
+            2 * self.task.system.dof,
+            f"{type(self).__doc__}\n\n{type(self.task.system).__doc__}",
+            f"State (q, p): {noise}.",
+        )
+
+    def _make_info(self, dim, description, x_doc, citation=_CITATION):
+        def vector(doc):
+            return tfds.features.Tensor(shape=(dim,), dtype=np.float32, doc=doc)
+
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=description,
+            citation=citation,
+            supervised_keys=("x", "dx_dt"),
+            metadata=tfds.core.MetadataDict(self._settings()),
+            features=tfds.features.FeaturesDict(
+                {
+                    "x": vector(x_doc),
+                    "dx_dt": vector("Its derivative, per second."),
+                    **self._more_features(vector),
+                    "time": tfds.features.Scalar(
+                        np.float32, doc="Seconds since the start."
+                    ),
+                    "trajectory": tfds.features.Scalar(
+                        np.int64, doc="Sort by it and by time to join rows."
+                    ),
+                }
+            ),
+        )
+
+    def _more_features(self, vector):
+        return {
+            "x_true": vector("State without noise, at which dx_dt is exact.")
+        }
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # nothing is downloaded
+        rows = make_rows(self.task, self.builder_config.seed)
+        return {split: self._generate_examples(rows[split]) for split in rows}
+
+    def _generate_examples(self, rows):
+        """Yields examples of rows [rows, ...], numbered from 0."""
+        kinds = {"trajectory": np.int64}
+        columns = [
+            value.astype(kinds.get(name, np.float32))
+            for name, value in rows.items()
+        ]
+        for index, values in enumerate(zip(*columns, strict=True)):
+            yield index, dict(zip(rows, values, strict=True))
+
+    def _settings(self) -> dict:
+        config = self.builder_config
+        if config is None:
+            return {}
+        names = ("seed", "noise", "num_train", "num_test")
+        return {name: getattr(config, name) for name in names}
+
+
+class HNNMassSpring(StateRows):
+    """A mass on a spring, H = q^2 + p^2: 25 + 25 trajectories of 30 rows."""
+
+    name = "hnn_mass_spring"
+    TASK = "mass_spring"
+
+
+class HNNPendulum(StateRows):
+    """A pendulum, H = 3 (1 - cos q) + p^2: 25 + 25 trajectories of 45 rows."""
+
+    name = "hnn_pendulum"
+    TASK = "pendulum"
+
+
+class HNNTwoBody(StateRows):
+    """Two bodies near circular orbits: 800 + 200 trajectories of 50 rows."""
+
+    name = "hnn_two_body"
+    TASK = "two_body"
+
+
+class HNNThreeBody(StateRows):
+    """Three bodies: 4000 + 1000 trajectories of 20 rows.
+
+    Close encounters: a thousandth of the rows carries two thirds of the sum
+    of dx_dt^2.
+    """
+
+    name = "hnn_three_body"
+    TASK = "three_body"
