@@ -54,7 +54,7 @@ class Geco(keras.layers.Layer):
       smoothing: Weight of the past in the moving average.
       limits: Lowest and highest multiplier.
     Raises: ValueError: if the tolerance or the rate is not positive, the
-      smoothing not in [0, 1) or the limit below 1.
+      smoothing not in [0, 1) or 1 not within the limits.
     Source: Rezende and Viola, Generalized ELBO with constrained optimization
       (2018), algorithm 1.
     """
@@ -78,10 +78,11 @@ class Geco(keras.layers.Layer):
                 "`smoothing` must be at least 0 and below 1. "
                 f"Received: {smoothing}."
             )
-        if not limit >= 1:
+        low, high = limits
+        if not 0 < low <= 1 <= high:
             raise ValueError(
-                "`limit` must be at least 1; 1 keeps the multiplier at 1. "
-                f"Received: {limit}."
+                "`limits` must be (low, high) with 0 < low <= 1 <= high, for "
+                f"the multiplier starts at 1. Received: {limits}."
             )
         self.tolerance = tolerance
         self.rate = rate
