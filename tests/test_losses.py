@@ -93,14 +93,15 @@ def test_multiplier_follows_the_formula():
 
 
 @pytest.mark.parametrize("error", [1e3, 0.0])
-def test_multiplier_stays_within_its_limit(error):
-    found = multipliers(Geco(1e-3, rate=1.0, smoothing=0.0, limit=5.0), error)
-    assert np.all((found > 0.2 - 1e-6) & (found < 5.0 + 1e-5))
-    assert found[-1] == pytest.approx(5.0 if error else 0.2, rel=1e-5)
+def test_multiplier_stays_within_its_limits(error):
+    geco = Geco(1e-3, rate=1.0, smoothing=0.0, limits=(0.5, 5.0))
+    found = multipliers(geco, error)
+    assert np.all((found > 0.5 - 1e-6) & (found < 5.0 + 1e-5))
+    assert found[-1] == pytest.approx(5.0 if error else 0.5, rel=1e-5)
 
 
-def test_limit_of_one_fixes_the_multiplier():
-    assert np.all(multipliers(Geco(1e-3, limit=1.0), 1.0) == 1.0)
+def test_limits_of_one_fix_the_multiplier():
+    assert np.all(multipliers(Geco(1e-3, limits=(1.0, 1.0)), 1.0) == 1.0)
 
 
 def test_gradient_leaves_the_multiplier_alone():
@@ -129,7 +130,8 @@ def test_multiplier_survives_saving(tmp_path):
 
 
 def test_configuration_makes_the_same_layer():
-    settings = dict(tolerance=0.02, rate=0.3, smoothing=0.5, limit=7.0)
+    settings = dict(tolerance=0.02, rate=0.3, smoothing=0.5)
+    settings["limits"] = (0.5, 7.0)
     config = keras.saving.serialize_keras_object(Geco(**settings))
     again = keras.saving.deserialize_keras_object(config)
     assert {name: getattr(again, name) for name in settings} == settings
@@ -149,10 +151,12 @@ def test_tolerance_and_rate_must_be_positive(wrong):
         Geco(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"limit": 0.5}, {"limit": float("nan")}])
-def test_limit_below_one_is_refused(wrong):
-    with pytest.raises(ValueError, match="`limit` must be at least 1"):
-        Geco(**wrong)
+@pytest.mark.parametrize(
+    "limits", [(0.0, 5.0), (2.0, 5.0), (0.2, 0.9), (0.5, float("nan"))]
+)
+def test_limits_without_the_start_are_refused(limits):
+    with pytest.raises(ValueError, match=r"`limits` must be \(low, high\)"):
+        Geco(limits=limits)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0])

@@ -14,6 +14,7 @@ from hgn_tf.networks import (
     Encoder,
     EnergyNet,
     JointHamiltonian,
+    QuadraticEnergy,
     SeparableHamiltonian,
     StateNet,
     UpsampleConv2D,
@@ -38,12 +39,13 @@ NETWORKS = {
     "flat_state_net": lambda: (StateNet((8,), FLAT), [(12,)]),
     "energy": lambda: (make_energy(True), [PICTURE]),
     "flat_energy": lambda: (make_energy(False, quadratic=True), [FLAT]),
+    "quadratic_energy": lambda: (QuadraticEnergy(), [PICTURE]),
     "separable": lambda: (
         SeparableHamiltonian(make_energy(True), make_energy(True)),
         [PICTURE, PICTURE],
     ),
     "flat_separable": lambda: (
-        SeparableHamiltonian(make_energy(False), make_energy(False)),
+        SeparableHamiltonian(QuadraticEnergy(), make_energy(False)),
         [FLAT, FLAT],
     ),
     "joint": lambda: (
@@ -158,8 +160,9 @@ def test_quadratic_energy_adds_half_the_square():
     net.build(x.shape)
     quadratic.build(x.shape)
     quadratic.set_weights(net.get_weights())
-    expected = net(x) + 0.5 * (x**2).sum(axis=1)
-    np.testing.assert_allclose(quadratic(x), expected, rtol=1e-5)
+    half_square = 0.5 * (x**2).sum(axis=1)
+    np.testing.assert_allclose(quadratic(x), net(x) + half_square, rtol=1e-5)
+    np.testing.assert_allclose(QuadraticEnergy()(x), half_square, rtol=1e-5)
 
 
 def test_separable_energy_is_the_sum_of_its_parts():
@@ -227,13 +230,15 @@ def test_paper_networks_fit_together(size):
     )
 
 
+@pytest.mark.parametrize("kinetic_units", [(), (5,)])
 @pytest.mark.parametrize("size", [8, 32, 64, 128])
-def test_flat_networks_fit_together(size):
+def test_flat_networks_fit_together(size, kinetic_units):
     parts = flat_networks(
         size,
         channels=2,
         latent_size=3,
         encoder_filters=(4, 4, 4, 4),
+        kinetic_units=kinetic_units,
         decoder_units=(8,),
     )
     mean, log_scale = parts["encoder"](tf.zeros([2, 2, size, size, 2]))

@@ -23,7 +23,7 @@ class Config:
       seed: Of weights, order of the data and noise.
       form: "paper" for convolutional networks (A.1), "flat" for MLPs.
       latent_size: Channels of q and of p (A.1: 16), or their length if flat;
-        0 for twice the system's degrees of freedom.
+        0 for the system's degrees of freedom.
       state_net: Whether there is an f_psi.
       integrator: Name of the integrator.
       sample: Whether z is sampled.
@@ -117,7 +117,7 @@ def make_model(config: Config, builder) -> HGN:
             f"`form` must be one of {list(form)}. Received: {config.form!r}."
         )
     name = "latent_channels" if config.form == "paper" else "latent_size"
-    size = config.latent_size or 2 * recipe.system.dof
+    size = config.latent_size or recipe.system.dof
     parts = form[config.form](recipe.image_size, **{name: size})
     if not config.state_net:
         parts["state_net"] = None

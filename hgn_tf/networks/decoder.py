@@ -192,7 +192,12 @@ class DenseDecoder(keras.layers.Layer):
         self.frame_shape = tuple(frame_shape)
         self._stack = [
             keras.layers.Dense(
-                width, activation="relu", kernel_initializer="he_normal"
+                width,
+                activation="relu",
+                kernel_initializer="he_normal",
+                # With zero biases every kink is at q = 0: of a q of few
+                # dimensions the layer then sees little but its sign.
+                bias_initializer=keras.initializers.RandomUniform(-1.0, 1.0),
             )
             for width in self.units
         ]

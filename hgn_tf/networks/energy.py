@@ -48,6 +48,11 @@ class EnergyNet(keras.layers.Layer):
                 width,
                 activation=activation,
                 kernel_initializer="lecun_normal",
+                # Units that all bend at x = 0 are nearly one unit where x
+                # has few dimensions.
+                bias_initializer="zeros"
+                if convolutional
+                else keras.initializers.RandomUniform(-1.0, 1.0),
             )
             for width in self.units
         ]

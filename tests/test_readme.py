@@ -1,0 +1,26 @@
+"""The README's code runs as it stands, on a smaller dataset."""
+
+import pathlib
+import re
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+
+
+def test_readme_code_runs(tmp_path, monkeypatch, data_dir):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert blocks
+    code = "\n".join(blocks).replace("small_clean", "tiny")
+    code = re.sub(r"epochs=\d+", "epochs=1", code)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(code, str(README), "exec"), names)
+    assert names["backward"].shape == (4, 30, 32, 32, 3)
+    assert names["energy"].shape == (4,)
+    assert names["samples"].shape[0] == 8
+    assert (tmp_path / "pendulum.keras").exists()
+
+
+def test_the_first_block_has_ten_lines_of_code():
+    block = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    lines = [line for line in block[1].splitlines() if line.strip()]
+    assert len(lines) <= 10
