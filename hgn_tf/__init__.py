@@ -17,10 +17,13 @@
 from hgn_tf import integrators, losses, networks
 from hgn_tf.integrators import rollout
 from hgn_tf.models.hgn import HGN
+from hgn_tf.models.hnn import HNN, DerivativeNet
 from hgn_tf.phase import PhaseState
 
 __all__ = [
     "HGN",
+    "HNN",
+    "DerivativeNet",
     "PhaseState",
     "integrators",
     "losses",

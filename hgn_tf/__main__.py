@@ -9,7 +9,7 @@ import numpy as np
 import tfds_physics
 from hgn_tf import data, plotting
 from hgn_tf.animation import side_by_side, write_gif
-from hgn_tf.experiments import run_folder, train_hgn
+from hgn_tf.experiments import hnn_report, run_folder, train_hgn
 
 _DEMO = ("physics_pendulum/small_clean", "demo", "runs/demo")
 
@@ -136,6 +136,14 @@ def _parser():
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=pathlib.Path, required=True)
 
+    sub = command("hnn-table", _hnn_table, "train and score HNN from states")
+    sub.add_argument("--tasks", nargs="+", help="all if left out")
+    sub.add_argument("--models", nargs="+", help="all if left out")
+    sub.add_argument("--seeds", type=int, default=3, help="how many")
+    sub.add_argument("--figures", action="store_true", help="draw them too")
+    sub.add_argument("--results", type=pathlib.Path, default="results")
+    data_options(sub)
+
     sub = command("demo", _demo, "the whole path in ten minutes: runs/demo")
     data_options(sub)
     return parser
@@ -234,6 +242,19 @@ def _sample(options):
     motion = model.generate(options.samples, options.steps, seed=options.seed)
     _write_rows(options.out, [motion.video.numpy()])
     print(f"wrote {options.out}")
+
+
+def _hnn_table(options):
+    tables = hnn_report.make_tables(
+        options.tasks,
+        options.seeds,
+        options.models,
+        options.results,
+        options.data_dir,
+        figures=options.figures,
+        progress=print,
+    )
+    print(f"\n{tables}wrote {options.results / 'hnn_table.md'}")
 
 
 def _write_rows(path, rows):

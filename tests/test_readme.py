@@ -1,9 +1,16 @@
 """The README's code runs as it stands, on a smaller dataset."""
 
+import json
 import pathlib
 import re
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
+import pytest
+
+from hgn_tf.__main__ import format_table
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = ROOT / "README.md"
+RESULTS = ROOT / "results" / "train_hgn"
 
 
 def test_readme_code_runs(tmp_path, monkeypatch, data_dir):
@@ -24,3 +31,9 @@ def test_the_first_block_has_ten_lines_of_code():
     block = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     lines = [line for line in block[1].splitlines() if line.strip()]
     assert len(lines) <= 10
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=str)
+def test_readme_tables_are_the_results(path):
+    result = json.loads(path.read_text())
+    assert format_table(result["metrics"]) in README.read_text()

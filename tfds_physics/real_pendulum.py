@@ -37,7 +37,8 @@ _REAL_TRAIN_ROWS = 445
 class HNNRealPendulum(StateRows):
     """One recording of a real pendulum, which loses energy: 445 + 110 rows.
 
-    x is (theta, omega) as recorded every 1/6 s, dx_dt the forward difference.
+    x is (theta, omega) as recorded every 1/6 s, with ten gaps of up to 1/2 s;
+    dx_dt is the forward difference.
     The file is the supplement of Schmidt and Lipson 2009. It is downloaded,
     or taken from TFDS's manual folder, and checked by its SHA-256.
     """

@@ -1,7 +1,13 @@
 """The HNN table as text, from the results of its runs."""
 
+import pathlib
+from collections.abc import Callable
+
 import numpy as np
 
+from hgn_tf.animation import write_whole
+from hgn_tf.experiments import hnn_table
+from hgn_tf.experiments.hnn_figures import write_figures
 from hgn_tf.experiments.hnn_tasks import (
     METRICS,
     PAPER,
@@ -18,6 +24,46 @@ _CORRECTED = (
     ("energy_drift", "drift, 10 horizons"),
 )
 _FLOORS = {"train_loss": "train_loss_floor", "test_loss": "test_loss_floor"}
+
+
+def make_tables(
+    tasks: list[str] | None,
+    num_seeds: int,
+    models: list[str] | None,
+    results_dir: pathlib.Path,
+    data_dir: str | None = None,
+    runs_dir: pathlib.Path = pathlib.Path("runs/hnn_table"),
+    figures: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> str:
+    """Runs what is not done yet; writes hnn_table.md and hnn_table/*.json.
+
+    Args:
+      tasks: Keys of TASKS; None for all.
+      num_seeds: Seeds 0 .. num_seeds - 1.
+      models: Names in hnn_table.MODELS; None for all that a task has.
+      results_dir: Where the results go.
+      data_dir: TFDS's folder; None for its default.
+      runs_dir: Where the models go.
+      figures: Whether to draw energies and phase portraits too.
+      progress: Told a line a run.
+    Returns: the tables as Markdown.
+    """
+    folder = results_dir / "hnn_table"
+    results = []
+    for result in hnn_table.run(
+        tasks, num_seeds, models, folder, runs_dir, data_dir
+    ):
+        results.append(result)
+        progress(
+            f"{result['dataset']} {result['model']} seed {result['seed']}: "
+            + ", ".join(f"{m} {result['metrics'][m]:.2e}" for m in METRICS)
+        )
+    text = format_tables(results) + "\n"
+    write_whole(results_dir / "hnn_table.md", text.encode("utf-8"))
+    for task in (tasks or TASKS) if figures else ():
+        write_figures(task, runs_dir, folder, data_dir)
+    return text
 
 
 def format_tables(results: list[dict]) -> str:

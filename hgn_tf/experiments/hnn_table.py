@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from hgn_tf.experiments import hnn_tasks, run_folder
 from hgn_tf.experiments.hnn_measures import measure, measure_long
-from hgn_tf.experiments.hnn_tasks import TASKS, Task, Truth
+from hgn_tf.experiments.hnn_tasks import TASKS, Truth
 from hgn_tf.models.hnn import HNN, DerivativeNet
 from hgn_tf.models.state_field import StateField
 from hgn_tf.training import peak_memory_mb
@@ -27,6 +27,13 @@ _EPOCHS = 25
 # The loss of Adam at a constant rate jumps from step to step, so measures are
 # medians over the weights after each of the last epochs.
 _TAIL = 5
+# Two narrower networks, and batches of short paths.
+_ROLLOUT = {
+    "batch_size": 64,
+    "units": (64, 64),
+    "substeps": 2,
+    "weight_decay": 0.0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +84,7 @@ def make_config(task: str, model: str, seed: int, **changes) -> Config:
         "weight_decay": settings.weight_decay,
     }
     if model == "hnn_rollout":
-        row |= _rollout_settings(settings)
+        row |= {**_ROLLOUT, "window": settings.window}
     return Config(task, model, seed, **{**row, **changes})
 
 
@@ -101,9 +108,11 @@ def make_model(config: Config, truth: Truth) -> StateField:
     model.compile(
         keras.optimizers.Adam(config.learning_rate, epsilon=1e-8),
         loss="mse",
-        steps_per_execution=config.num_steps // _EPOCHS,
         jit_compile=True,
     )
+    model.inner_steps = _inner_steps(config)
+    model.build((None, truth.rows["train"]["x"].shape[1]))
+    model.optimizer.build(model.trainable_variables)  # not within the loop
     return model
 
 
@@ -169,7 +178,7 @@ def run_one(config: Config, truth: Truth, run_dir: pathlib.Path) -> dict:
     model.fit(
         training_batches(config, truth.rows["train"]),
         epochs=_EPOCHS,
-        steps_per_epoch=config.num_steps // _EPOCHS,
+        steps_per_epoch=config.num_steps // _EPOCHS // model.inner_steps,
         verbose=0,
         callbacks=[tail],
     )
@@ -204,22 +213,26 @@ def run_one(config: Config, truth: Truth, run_dir: pathlib.Path) -> dict:
 def training_batches(
     config: Config, rows: dict[str, np.ndarray]
 ) -> tf.data.Dataset:
-    """Endless batches (x, dx_dt), or (x0, path) if the config has a window.
+    """Batches (x, dx_dt), or (x0, path) if the config has a window.
 
-    A batch is drawn with replacement from the seed and its number alone.
-    Paper: a new permutation a step; here that costs more than the step.
+    Each holds those of `inner_steps` steps, one after another. They are drawn
+    with replacement from the seed and their number alone. Paper: a new
+    permutation a step; here that costs more than the step.
     """
     if config.window:
         x, y = make_paths(rows, config.window)
     else:
         x, y = rows["x"], rows["dx_dt"]
-    x, y = tf.constant(x), tf.constant(y)
+    count = _inner_steps(config)
     if not config.batch_size:
+        x, y = (np.concatenate([part] * count) for part in (x, y))
         return tf.data.Dataset.from_tensors((x, y)).repeat()
+    size = count * config.batch_size
+    x, y = tf.constant(x), tf.constant(y)
 
-    def batch(step):
+    def batch(number):
         index = tf.random.stateless_uniform(
-            [config.batch_size], [config.seed, step], 0, len(x), tf.int32
+            [size], [config.seed, number], 0, len(x), tf.int32
         )
         return tf.gather(x, index), tf.gather(y, index)
 
@@ -263,15 +276,10 @@ class _Tail(keras.callbacks.Callback):
             self.weights.append(self.model.get_weights())
 
 
-def _rollout_settings(task: Task) -> dict:
-    """Two narrower networks, and batches of short paths."""
-    return {
-        "batch_size": 64,
-        "units": (64, 64),
-        "window": task.window,
-        "substeps": 2,
-        "weight_decay": 0.0,
-    }
+def _inner_steps(config):
+    """Steps a compiled call: what divides an epoch, 100 at most."""
+    steps = config.num_steps // _EPOCHS
+    return max(each for each in range(1, 101) if steps % each == 0)
 
 
 def _spacing(rows):

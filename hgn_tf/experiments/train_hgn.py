@@ -81,7 +81,7 @@ _CPU = {
     "final_learning_rate": 0.02,
 }
 BUDGETS = {
-    "demo": {**_CPU, "num_inference_frames": 5, "num_steps": 3500},
+    "demo": {**_CPU, "num_inference_frames": 5, "num_steps": 5000},
     "cpu": {**_CPU, "num_steps": 8000},
     "paper": {},
 }

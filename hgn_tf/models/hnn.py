@@ -129,7 +129,8 @@ class HNN(StateField):
         Raises: ValueError: as `integrators.rollout`.
         """
         start = split_state(self._check_states(x0, "x0"))
-        path = integrators.rollout(
+        follow = tf.function(integrators.rollout)
+        path = follow(
             self.hamiltonian,
             start,
             dt,

@@ -84,6 +84,10 @@ class StateField(keras.Model):
       units: Width of each hidden layer.
       activation: Of the hidden layers, smooth.
       weight_decay: See `StateMLP`.
+    Attributes:
+      inner_steps: A batch that `fit` is given is cut into so many, each one
+        step of the optimiser, all in one compiled loop: small networks wait
+        for the next batch longer than they compute.
     Call: x [batch, dim] -> dx/dt [batch, dim].
     """
 
@@ -94,7 +98,23 @@ class StateField(keras.Model):
         self.units = tuple(units)
         self.activation = activation
         self.weight_decay = weight_decay
+        self.inner_steps = 1
         self._compiled_field = None
+
+    def train_step(self, data):
+        if self.inner_steps == 1:
+            return super().train_step(data)
+        step, count = super().train_step, self.inner_steps
+        x, y = (tf.reshape(part, [count, -1, *part.shape[1:]]) for part in data)
+
+        def one(index):
+            step((x[index], y[index]))
+            return [index + 1]
+
+        tf.while_loop(
+            lambda index: index < count, one, [0], maximum_iterations=count
+        )
+        return self.get_metrics_result()
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`; arrays are checked before the first step.

@@ -1,0 +1,56 @@
+"""Pictures of the HNN table: energies and phase portraits of each task."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from hgn_tf import plotting
+from hgn_tf.experiments import hnn_tasks
+from hgn_tf.experiments.hnn_table import models_of
+
+_SHOWN = 4  # trials
+
+
+def write_figures(
+    task: str,
+    runs_dir: pathlib.Path,
+    out_dir: pathlib.Path,
+    data_dir: str | None = None,
+) -> list[pathlib.Path]:
+    """Draws the models of seed 0 that are there, beside the truth.
+
+    Args:
+      task: A key of TASKS.
+      runs_dir: Where `hnn_table.run` left its models.
+      out_dir: Where the PNG files go: <task>-energy.png with the true H along
+        the paths of each model, and <task>-phase-<model>.png.
+      data_dir: TFDS's folder; None for its default.
+    Returns: paths of the files.
+    """
+    truth = hnn_tasks.load_truth(task, data_dir)
+    times = truth.times
+    paths = {"true": truth.path[:_SHOWN]}
+    for name in models_of(task):
+        file = runs_dir / f"{task}-{name}-0" / "model.keras"
+        if file.exists():
+            model = keras.saving.load_model(file)
+            paths[name] = model.integrate(
+                truth.start[:_SHOWN], times[[0, -1]], times
+            )
+    out_dir.mkdir(parents=True, exist_ok=True)
+    energies = {
+        name: hnn_tasks.energy(task, truth, path)
+        for name, path in paths.items()
+    }
+    figures = {
+        f"{task}-energy.png": plotting.energy_curves(
+            energies, float(times[1] - times[0]), "J"
+        )
+    }
+    for name, path in paths.items():
+        q, p = np.split(path, 2, axis=-1)
+        figures[f"{task}-phase-{name}.png"] = plotting.phase_portrait(q, p)
+    for name, figure in figures.items():
+        figure.savefig(out_dir / name)
+    return [out_dir / name for name in figures]

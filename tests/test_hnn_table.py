@@ -1,0 +1,156 @@
+"""The HNN table: tiny runs end to end, resumed, and printed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hgn_tf.__main__ import main
+from hgn_tf.experiments import hnn_measures, hnn_report, hnn_table, hnn_tasks
+from hgn_tf.experiments.hnn_tasks import PAPER, TASKS
+
+TINY = {"num_steps": 25, "batch_size": 8, "units": (8,)}
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return hnn_tasks.load_truth("mass_spring")
+
+
+class ExactField:
+    """Stands for a model that has learned the truth."""
+
+    def __init__(self, truth):
+        self.truth = truth
+
+    def time_derivative(self, x):
+        return np.asarray(hnn_tasks.field(self.truth, x)).view(_Tensor)
+
+    def integrate(self, x0, t_span, t_eval, rtol):
+        system, half = self.truth.system, x0.shape[1] // 2
+        path = system.simulate(x0[:, :half], x0[:, half:], t_eval)
+        return np.concatenate(path, axis=-1)
+
+
+class _Tensor(np.ndarray):
+    def numpy(self):
+        return np.asarray(self)
+
+
+def test_exact_field_has_no_error_but_the_floor(truth):
+    found = hnn_measures.measure(ExactField(truth), "mass_spring", truth)
+    found |= hnn_measures.measure_long(ExactField(truth), "mass_spring", truth)
+    for split in ("train", "test"):
+        floor = found.pop(f"{split}_loss_floor")
+        assert found.pop(f"{split}_loss") == pytest.approx(floor)
+        assert 3.7e-2 < floor < 4.0e-2  # four times the variance 0.01
+    # Rows are stored as float32.
+    assert max(found.values()) < 1e-9
+
+
+def test_spring_horizon_is_stretched_in_the_published_measure_only(truth):
+    ends = truth.published_times[:, -1]
+    np.testing.assert_allclose(ends[1:] / ends[:-1], 1.09)
+    assert truth.times[-1] == 20.0
+    q, p = np.split(truth.published_path, 2, axis=-1)
+    np.testing.assert_allclose(
+        (q**2 + p**2)[..., 0], np.sum(truth.start**2, 1)[:, None].repeat(100, 1)
+    )
+    start, time = truth.start, truth.published_times[3, 7]
+    expected = start[3, 0] * np.cos(2 * time) + start[3, 1] * np.sin(2 * time)
+    assert q[3, 7, 0] == pytest.approx(expected, abs=1e-8)
+
+
+def test_published_pendulum_energy_is_not_the_true_one():
+    pendulum = hnn_tasks.load_truth("pendulum")
+    x = np.array([[1.0, 2.0]])
+    published = hnn_tasks.published_energy("pendulum", pendulum, x)
+    assert published == pytest.approx(5.0)
+    true = hnn_tasks.energy("pendulum", pendulum, x)
+    assert true == pytest.approx(3 * (1 - np.cos(1)) + 4)
+
+
+def test_paths_are_stretches_of_the_trajectories(truth):
+    rows = truth.rows["train"]
+    x0, path = hnn_table.make_paths(rows, 20)
+    assert x0.shape == (25 * 10, 2) and path.shape == (25 * 10, 20, 2)
+    first = rows["x"][:30]
+    np.testing.assert_array_equal(x0[0], first[0])
+    np.testing.assert_array_equal(path[0], first[1:21])
+
+
+def test_window_longer_than_a_trajectory_is_refused(truth):
+    with pytest.raises(ValueError, match="below 30"):
+        hnn_table.make_paths(truth.rows["train"], 30)
+
+
+@pytest.mark.parametrize("model", ["baseline", "hnn"])
+def test_run_goes_end_to_end_and_is_not_done_again(
+    model, truth, tmp_path, monkeypatch
+):
+    make_config = hnn_table.make_config
+    monkeypatch.setattr(
+        hnn_table, "make_config", lambda *row: make_config(*row, **TINY)
+    )
+    row = (["mass_spring"], 1, [model], tmp_path)
+    folder, lines = tmp_path / "runs", []
+    first = hnn_report.make_tables(
+        *row, runs_dir=folder, figures=True, progress=lines.append
+    )
+    assert (folder / f"mass_spring-{model}-0/model.keras").exists()
+    assert (tmp_path / f"hnn_table/mass_spring-phase-{model}.png").exists()
+    assert (tmp_path / "hnn_table/mass_spring-energy.png").exists()
+    assert f"| mass_spring | {model} |" in first and len(lines) == 1
+    assert f"({PAPER['mass_spring'][model][2]:.2e})" in first
+    monkeypatch.setattr(hnn_table, "run_one", None)  # would fail if called
+    again = hnn_report.make_tables(*row, runs_dir=folder)
+    assert again == first == (tmp_path / "hnn_table.md").read_text("utf-8")
+
+
+def test_results_have_the_project_s_fields(truth, tmp_path):
+    config = hnn_table.make_config("mass_spring", "baseline", 0, **TINY)
+    result = hnn_table.run_one(config, truth, tmp_path)
+    assert list(result) == [
+        "experiment",
+        "model",
+        "dataset",
+        "seed",
+        "budget",
+        "metrics",
+        "config",
+        "commit",
+        "wall_seconds",
+        "cpu_seconds",
+        "peak_memory_mb",
+    ]
+    assert all(np.isfinite(value) for value in result["metrics"].values())
+
+
+def test_command_names_a_wrong_task(capsys):
+    assert main(["hnn-table", "--tasks", "mass_sprung"]) == 2
+    assert "mass_sprung" in capsys.readouterr().err
+
+
+def test_same_seed_gives_the_same_batches(truth):
+    config = hnn_table.make_config("mass_spring", "hnn", 1, **TINY)
+    other = dataclasses.replace(config, seed=2)
+    batches = [
+        next(iter(hnn_table.training_batches(each, truth.rows["train"])))
+        for each in (config, config, other)
+    ]
+    np.testing.assert_array_equal(batches[0][0], batches[1][0])
+    assert not np.array_equal(batches[0][0], batches[2][0])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_row_has_a_published_one(task):
+    assert set(PAPER[task]) == set(hnn_table.models_of(task)) - {"hnn_rollout"}
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="mass_sprung"):
+        next(hnn_table.run(tasks=["mass_sprung"]))
+    with pytest.raises(ValueError, match="A model must be one of"):
+        next(hnn_table.run(models=["hmm"]))
+    with pytest.raises(ValueError, match="two_body must be one of"):
+        hnn_table.make_config("two_body", "hnn_rollout", 0)
