@@ -137,11 +137,14 @@ class DroppedSteps(keras.callbacks.Callback):
         self._limit = limit
 
     def on_epoch_end(self, epoch, logs=None):
-        dropped = int(self.model.dropped_steps)
+        dropped, steps = (
+            int(keras.ops.convert_to_numpy(count))
+            for count in (self.model.dropped_steps, self.model.steps)
+        )
         if dropped > self._limit:
             raise ArithmeticError(
                 f"At most {self._limit} steps may have gradients that are not "
-                f"finite. Received: {dropped} of {int(self.model.steps)}; "
+                f"finite. Received: {dropped} of {steps}; "
                 "look for NaN frames, or lower the learning rate."
             )
 

@@ -35,4 +35,7 @@ def apply_if_finite(model, gradients, and_then) -> tf.Tensor:
     # Replicas update together, so none can leave a step out alone: there the
     # bad gradients count as zero.
     apply([tf.where(finite, part, tf.zeros_like(part)) for part in gradients])
-    return tf.cast(~finite, tf.int64)
+    bad = tf.distribute.get_replica_context().all_reduce(
+        tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.int32)
+    )
+    return tf.cast(bad > 0, tf.int64)

@@ -108,6 +108,8 @@ class HGN(Inference, keras.Model):
         )
 
     def build(self, video_shape):
+        if isinstance(video_shape, dict):
+            video_shape = video_shape["video"]
         *_, height, width, channels = video_shape
         seen = (None, self.num_inference_frames, height, width, channels)
         build_once(self.encoder, seen)
@@ -179,7 +181,8 @@ class HGN(Inference, keras.Model):
             share = loss / tf.distribute.get_strategy().num_replicas_in_sync
         gradients = tape.gradient(
             share,
-            self.trainable_variables,
+            # TensorFlow cannot make the zeros of a Keras variable.
+            [variable.value for variable in self.trainable_variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         self.dropped_steps.assign_add(
@@ -190,7 +193,7 @@ class HGN(Inference, keras.Model):
         return {
             **self.get_metrics_result(),
             "geco_multiplier": self.geco.multiplier,
-            "dropped_steps": self.dropped_steps.value,
+            "dropped_steps": tf.identity(self.dropped_steps.value),
         }
 
     def test_step(self, data):
