@@ -64,7 +64,7 @@ def format_table(metrics: dict) -> str:
             continue
         error = metrics.get(f"{name}_stderr")
         spread = "" if error is None else f" +- {error:.3g}"
-        lines.append(f"{title:34s}{metrics[name]:10.4g}{spread:12s}{note}")
+        lines.append(f"{title:34s}{metrics[name]:10.4g}{spread:13s} {note}")
     return "\n".join(line.rstrip() for line in lines)
 
 
