@@ -77,8 +77,9 @@ def fit(
 
 
 def checkpoints(run_dir: pathlib.Path) -> list[pathlib.Path]:
-    """The run's checkpoints, oldest first."""
-    return sorted((run_dir / "checkpoints").glob(f"*{CHECKPOINT_SUFFIX}"))
+    """The run's checkpoints, oldest first; none that is still being written."""
+    folder = run_dir / "checkpoints"
+    return sorted(folder.glob(f"[0-9]*{CHECKPOINT_SUFFIX}"))
 
 
 def restore(model: keras.Model, run_dir: pathlib.Path) -> int:
