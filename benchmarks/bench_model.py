@@ -44,12 +44,13 @@ def _measure(kind, title):
 def measure_step(form, batch, decoded, count=5):
     import keras
     import numpy as np
+    import tensorflow as tf
 
     model = _model(form, num_decoded_frames=decoded)
     model.compile(keras.optimizers.Adam(1e-4))
     shape = (batch, 30, 32, 32, 3)
     video = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
-    step = _function(model.train_step)
+    step = tf.function(model.train_step)
     return _cost(lambda: step(video), count)
 
 
@@ -77,12 +78,6 @@ def _model(form, **kwargs):
     model = HGN(**make[form](), **kwargs)
     model.build((None, 30, 32, 32, 3))
     return model
-
-
-def _function(step):
-    import tensorflow as tf
-
-    return tf.function(step)
 
 
 def _cost(call, count):

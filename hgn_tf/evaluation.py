@@ -3,6 +3,7 @@
 import numpy as np
 
 from hgn_tf import data, metrics
+from hgn_tf.animation import to_uint8
 from hgn_tf.phase import PhaseState
 
 # dt of a rollout in units of the model's, by name.
@@ -50,7 +51,7 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
     for part in (
         _energies(model, test, path),
         _reversal(model, states, path),
-        _shown(model, test[:_NUM_SHOWN], states),
+        _shown(model, test, path),
         *(_other_speed(model, builder, test, states, name) for name in SPEEDS),
         _extrapolation(model, builder, image),
     ):
@@ -58,7 +59,7 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
         arrays |= part[1]
     if model.sample:
         samples = model.generate(8, test.video.shape[1] - 1, seed=seed)
-        arrays["samples"] = _to_uint8(samples.video.numpy())
+        arrays["samples"] = to_uint8(samples.video.numpy())
     arrays["dt"] = np.float64(model.dt)
     arrays["num_inference_frames"] = np.int64(model.num_inference_frames)
     return {name: float(value) for name, value in scores.items()}, arrays
@@ -164,15 +165,14 @@ def _reversal(model, states, path):
     return {"reversibility_error": error.mean()}, {}
 
 
-def _shown(model, shown, states):
+def _shown(model, test, path):
     """Some trajectories: frames and latent path."""
-    start = PhaseState(*(part[: len(shown)] for part in states))
-    path = model.rollout(start, shown.video.shape[1] - 1)
+    q, p = (part[:_NUM_SHOWN] for part in path)
     return {}, {
-        "truth_forward": shown.video,
-        "model_forward": _to_uint8(model.decode(path.q).numpy()),
-        "latent_q": _flat(path.q),
-        "latent_p": _flat(path.p),
+        "truth_forward": test.video[:_NUM_SHOWN],
+        "model_forward": to_uint8(model.decode(q).numpy()),
+        "latent_q": _flat(q),
+        "latent_p": _flat(p),
     }
 
 
@@ -198,7 +198,7 @@ def _other_speed(model, builder, test, states, name):
     }
     return scores, {
         f"truth_{short}": truth[:_NUM_SHOWN],
-        f"model_{short}": _to_uint8(drawn[:_NUM_SHOWN]),
+        f"model_{short}": to_uint8(drawn[:_NUM_SHOWN]),
     }
 
 
@@ -223,7 +223,3 @@ def _extrapolation(model, builder, image):
     return scores, {
         f"long_{name}": x.mean(axis=0) for name, x in errors.items()
     }
-
-
-def _to_uint8(video):
-    return np.rint(np.clip(video, 0.0, 1.0) * 255.0).astype(np.uint8)

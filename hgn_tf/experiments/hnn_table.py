@@ -6,7 +6,6 @@ stopped goes on with the run that it was at.
 
 import dataclasses
 import json
-import os
 import pathlib
 import time
 from collections.abc import Iterator
@@ -188,9 +187,7 @@ def run_one(config: Config, truth: Truth, run_dir: pathlib.Path) -> dict:
         model.set_weights(weights)
         measured.append(measure(model, config.task, truth))
     run_dir.mkdir(parents=True, exist_ok=True)
-    partial = run_dir / "partial-model.keras"
-    model.save(partial)
-    os.replace(partial, run_dir / "model.keras")
+    run_folder.save_model(model, run_dir)
     return {
         "experiment": "hnn_table",
         "model": config.model,

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 
+import keras
 import numpy as np
 
 from hgn_tf.animation import write_whole
@@ -55,6 +56,13 @@ def write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     partial = path.with_name(f"partial-{path.name}")
     np.savez_compressed(partial, **arrays)
     os.replace(partial, path)
+
+
+def save_model(model: keras.Model, run_dir: pathlib.Path) -> None:
+    """Writes model.keras into a run's folder."""
+    partial = run_dir / "partial-model.keras"
+    model.save(partial)
+    os.replace(partial, run_dir / "model.keras")
 
 
 def commit() -> str | None:

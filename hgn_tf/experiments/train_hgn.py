@@ -1,7 +1,6 @@
 """One HGN on one dataset: what `hgn-tf train` and `hgn-tf evaluate` run."""
 
 import dataclasses
-import os
 import pathlib
 
 import keras
@@ -223,9 +222,7 @@ def train(
         verbose=verbose,
         validation_data=held_out,
     )
-    partial = run_dir / "partial-model.keras"
-    model.save(partial)
-    os.replace(partial, run_dir / "model.keras")
+    run_folder.save_model(model, run_dir)
     return model
 
 

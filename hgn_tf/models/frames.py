@@ -5,19 +5,35 @@ import tensorflow as tf
 from hgn_tf.phase import PhaseState
 
 
+def video_in(element):
+    """The video in an element of a dataset: itself, first, or by its name.
+
+    Args:
+      element: A video, a dictionary with one as "video", or a tuple that
+        starts with either; of values, or of their specs.
+    Raises: ValueError: if a dictionary has no "video".
+    """
+    if isinstance(element, (tuple, list)):
+        element = element[0]
+    if isinstance(element, dict):
+        if "video" not in element:
+            raise ValueError(
+                'A dictionary must have a "video". '
+                f"Received: keys {sorted(element)}."
+            )
+        element = element["video"]
+    return element
+
+
 def video_of(data) -> tf.Tensor:
     """The video of what a dataset gives, as float32 in [0, 1].
 
     Args:
-      data: A video [batch, time, height, width, channels], a dictionary with
-        one as "video", or a tuple that starts with either; uint8 or floats.
+      data: As `video_in` takes it, [batch, time, height, width, channels],
+        uint8 or floats.
     Returns: float32 of the same shape.
     """
-    if isinstance(data, (tuple, list)):
-        data = data[0]
-    if isinstance(data, dict):
-        data = data["video"]
-    video = tf.convert_to_tensor(data)
+    video = tf.convert_to_tensor(video_in(data))
     if video.dtype == tf.uint8:
         return tf.cast(video, tf.float32) / 255.0
     return tf.cast(video, tf.float32)

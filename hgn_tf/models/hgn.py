@@ -7,7 +7,7 @@ from hgn_tf import integrators, losses
 from hgn_tf.models import frames
 from hgn_tf.models.finite_steps import apply_if_finite
 from hgn_tf.models.inference import HGNOutput, Inference
-from hgn_tf.networks import build_once, serializable
+from hgn_tf.networks import build_once, layer_from, serializable
 
 
 @serializable
@@ -83,10 +83,10 @@ class HGN(Inference, keras.Model):
             curriculum_steps,
             initial_horizon,
         )
-        self.encoder = _layer_from(encoder)
-        self.hamiltonian = _layer_from(hamiltonian)
-        self.decoder = _layer_from(decoder)
-        self.state_net = _layer_from(state_net)
+        self.encoder = layer_from(encoder)
+        self.hamiltonian = layer_from(hamiltonian)
+        self.decoder = layer_from(decoder)
+        self.state_net = layer_from(state_net)
         self.num_inference_frames = num_inference_frames
         self.num_decoded_frames = num_decoded_frames
         self.curriculum_steps = curriculum_steps
@@ -94,7 +94,7 @@ class HGN(Inference, keras.Model):
         self.integrator = integrator
         self.dt = dt
         self.sample = sample
-        self.geco = _layer_from(geco) or losses.Geco()
+        self.geco = layer_from(geco) or losses.Geco()
         self.seed = seed
         self.steps = self._counter("steps")
         self.dropped_steps = self._counter("dropped_steps")
@@ -113,11 +113,9 @@ class HGN(Inference, keras.Model):
         *_, height, width, channels = video_shape
         seen = (None, self.num_inference_frames, height, width, channels)
         build_once(self.encoder, seen)
-        z_shape = (None, *self.encoder.latent_shape)
-        q_shape = (*z_shape[:-1], z_shape[-1] // 2)
         if self.state_net is not None:
-            build_once(self.state_net, z_shape)
-            q_shape = (None, *self.state_net.state_shape)
+            build_once(self.state_net, (None, *self.encoder.latent_shape))
+        q_shape = (None, *self._state_shape)
         build_once(self.hamiltonian, q_shape, q_shape)
         build_once(self.decoder, q_shape)
         drawn = self.decoder.compute_output_shape(q_shape)[1:]
@@ -266,13 +264,6 @@ class HGN(Inference, keras.Model):
             tracker.update_state(
                 tf.where(finite, value, 0.0), tf.cast(finite, tf.float32)
             )
-
-
-def _layer_from(value):
-    """A layer as given, or from its configuration when a model is loaded."""
-    if isinstance(value, dict):
-        return keras.saving.deserialize_keras_object(value)
-    return value
 
 
 def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):

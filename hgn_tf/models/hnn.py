@@ -88,6 +88,7 @@ class HNN(StateField):
         self.dt = dt
         self.integrator = integrator
         self.substeps = substeps
+        self._compiled_rollout = tf.function(integrators.rollout)
 
     def build(self, shape):
         self.dim = shape[-1]
@@ -129,8 +130,7 @@ class HNN(StateField):
         Raises: ValueError: as `integrators.rollout`.
         """
         start = split_state(self._check_states(x0, "x0"))
-        follow = tf.function(integrators.rollout)
-        path = follow(
+        path = self._compiled_rollout(
             self.hamiltonian,
             start,
             dt,

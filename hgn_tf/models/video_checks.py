@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from hgn_tf.models.frames import video_in
+
 _EXPECTED = "[batch, time, height, width, channels], uint8 or floats in [0, 1]"
 
 
@@ -36,35 +38,22 @@ def check_data(data, num_inference_frames, frame_shape=None):
     Returns: the data, of known length now, and the shape of its videos.
     """
     if not isinstance(data, tf.data.Dataset):
-        video = check_frames(_video_in(data), num_inference_frames, frame_shape)
+        video = check_frames(video_in(data), num_inference_frames, frame_shape)
         return data, video.shape
-    spec = _video_in(data.element_spec)
+    spec = video_in(data.element_spec)
     shape = spec.shape
     if shape.rank == 5 and shape[1] is None:
         for element in data.take(1):
-            shape = [shape[0], _video_in(element).shape[1], *shape[2:]]
+            shape = [shape[0], video_in(element).shape[1], *shape[2:]]
         data = data.map(
-            lambda *element: tf.ensure_shape(_video_in(element), shape)
+            lambda *element: tf.ensure_shape(video_in(element), shape)
         )
         shape = tf.TensorShape(shape)
     _check_spec(shape, spec.dtype, num_inference_frames, frame_shape)
     if spec.dtype != tf.uint8:
         for element in data.take(1):
-            _check_range(_video_in(element))
+            _check_range(video_in(element))
     return data, shape
-
-
-def _video_in(element):
-    if isinstance(element, (tuple, list)):
-        element = element[0]
-    if isinstance(element, dict):
-        if "video" not in element:
-            raise ValueError(
-                'A dictionary must have a "video". '
-                f"Received: keys {sorted(element)}."
-            )
-        element = element["video"]
-    return element
 
 
 def _check_spec(shape, dtype, num_inference_frames, frame_shape):

@@ -15,7 +15,7 @@ from hgn_tf.networks.energy import (
     SeparableHamiltonian,
 )
 from hgn_tf.networks.forms import flat_networks, paper_networks
-from hgn_tf.networks.layers import build_once, serializable
+from hgn_tf.networks.layers import build_once, layer_from, serializable
 from hgn_tf.networks.state_net import StateNet, split_state
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "UpsampleConv2D",
     "build_once",
     "flat_networks",
+    "layer_from",
     "paper_networks",
     "serializable",
     "split_state",

@@ -6,6 +6,7 @@ import tensorflow as tf
 from hgn_tf.networks.layers import (
     build_in_turn,
     build_once,
+    layer_from,
     make_layer,
     serializable,
 )
@@ -120,8 +121,8 @@ class SeparableHamiltonian(keras.layers.Layer):
 
     def __init__(self, kinetic, potential, **kwargs):
         super().__init__(**kwargs)
-        self.kinetic = _from_config(kinetic)
-        self.potential = _from_config(potential)
+        self.kinetic = layer_from(kinetic)
+        self.potential = layer_from(potential)
 
     def build(self, q_shape, p_shape=None):
         build_once(self.potential, q_shape)
@@ -154,7 +155,7 @@ class JointHamiltonian(keras.layers.Layer):
 
     def __init__(self, network, **kwargs):
         super().__init__(**kwargs)
-        self.network = _from_config(network)
+        self.network = layer_from(network)
 
     def build(self, q_shape, p_shape=None):
         build_once(self.network, (*q_shape[:-1], 2 * q_shape[-1]))
@@ -165,9 +166,3 @@ class JointHamiltonian(keras.layers.Layer):
     def get_config(self):
         network = keras.saving.serialize_keras_object(self.network)
         return {**super().get_config(), "network": network}
-
-
-def _from_config(value):
-    if isinstance(value, dict):
-        return keras.saving.deserialize_keras_object(value)
-    return value

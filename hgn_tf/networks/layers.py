@@ -5,6 +5,13 @@ import keras
 serializable = keras.saving.register_keras_serializable("hgn_tf")
 
 
+def layer_from(value):
+    """A layer as given, or from its configuration when a model is loaded."""
+    if isinstance(value, dict):
+        return keras.saving.deserialize_keras_object(value)
+    return value
+
+
 def make_layer(convolutional: bool, width: int, **kwargs):
     """A 3x3 convolution that keeps the size, or a dense layer."""
     if convolutional:
