@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from scipy.integrate import solve_ivp
 
+from hgn_tf import networks
 from hgn_tf.models.hnn import HNN, DerivativeNet
 
 MODELS = {
@@ -196,6 +197,41 @@ def test_loss_on_paths_is_that_of_the_rollout(seed):
     loss = model.evaluate(x0, path, verbose=0)
     expected = model.rollout(x0, 0.1, 6).numpy()[:, 2::2] - path
     np.testing.assert_allclose(loss, np.mean(expected**2), rtol=1e-5)
+
+
+class Spring(HNN):
+    """H = (q^2 + p^2) / 2, without weights."""
+
+    def build(self, shape):
+        self.dim, unit = 2, networks.QuadraticEnergy()
+        self.hamiltonian = networks.SeparableHamiltonian(unit, unit)
+
+
+def test_fitted_start_is_the_least_squares_one_of_a_linear_flow(seed):
+    model = Spring(dt=0.1, start_iterations=1)
+    # Each column of `flow` is the path of a unit state, so a path is linear.
+    flow = model.rollout(np.eye(2), 0.1, 12).numpy()  # [2, time, 2]
+    noisy = states(1, 2) @ flow.transpose(1, 0, 2)  # [time, 1, 2]
+    noisy = noisy[:, 0] + 0.1 * states(13)
+    expected, *_ = np.linalg.lstsq(
+        flow.reshape(2, -1).T, noisy.ravel(), rcond=None
+    )
+    start = model.fit_start(noisy[:1], noisy[None, 1:])
+    np.testing.assert_allclose(start[0], expected, atol=1e-4)
+
+
+def test_start_is_taken_as_given_without_iterations():
+    model = HNN(units=(8,))
+    x0, path = states(3), states(12).reshape(3, 4, 2)
+    np.testing.assert_array_equal(model.fit_start(x0, path), x0)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"substeps": 0}, {"start_iterations": -1}]
+)
+def test_counts_that_cannot_be_are_refused(settings):
+    with pytest.raises(ValueError, match="`substeps` must be 1 or more"):
+        HNN(**settings)
 
 
 def test_odd_dimension_is_refused():

@@ -26,11 +26,14 @@ _EPOCHS = 25
 # The loss of Adam at a constant rate jumps from step to step, so measures are
 # medians over the weights after each of the last epochs.
 _TAIL = 5
-# Two narrower networks, and batches of short paths.
+# Two narrower networks, and batches of short paths whose starts are fitted.
 _ROLLOUT = {
     "batch_size": 64,
     "units": (64, 64),
+    "learning_rate": 2e-3,
+    "final_rate": 0.0,
     "substeps": 2,
+    "start_iterations": 2,
     "weight_decay": 0.0,
 }
 
@@ -47,9 +50,12 @@ class Config:
       batch_size: Rows, or paths, a step; 0 for all.
       weight_decay: L2 coupled into the gradient.
       units: Width of each hidden layer.
-      learning_rate: Adam's.
+      learning_rate: Adam's, at the first step.
+      final_rate: At the last, as a fraction of that, on half a cosine; 1
+        keeps it constant, as published.
       window: Steps of a training path; 0 matches derivatives.
       substeps: Leapfrog steps between two states of a path.
+      start_iterations: See `HNN`.
     """
 
     task: str
@@ -60,8 +66,10 @@ class Config:
     weight_decay: float
     units: tuple[int, ...] = (200, 200)
     learning_rate: float = 1e-3
+    final_rate: float = 1.0
     window: int = 0
     substeps: int = 1
+    start_iterations: int = 0
 
 
 def make_config(task: str, model: str, seed: int, **changes) -> Config:
@@ -103,9 +111,15 @@ def make_model(config: Config, truth: Truth) -> StateField:
             separable=config.window > 0,
             dt=_spacing(truth.rows["train"]),
             substeps=config.substeps,
+            start_iterations=config.start_iterations,
+        )
+    rate = config.learning_rate
+    if config.final_rate != 1.0:
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate, config.num_steps, alpha=config.final_rate
         )
     model.compile(
-        keras.optimizers.Adam(config.learning_rate, epsilon=1e-8),
+        keras.optimizers.Adam(rate, epsilon=1e-8),
         loss="mse",
         jit_compile=True,
     )
@@ -289,8 +303,13 @@ def _as_json(config):
 
 
 def _read_result(path, config):
-    """The result of the same run, if it is there."""
+    """The result of the same run, if it is there.
+
+    A setting that is younger than the result had its default then.
+    """
     if not path.exists():
         return None
     result = json.loads(path.read_text(encoding="utf-8"))
-    return result if result["config"] == _as_json(config) else None
+    settings = result["config"]
+    there = Config(**{**settings, "units": tuple(settings["units"])})
+    return result if there == config else None

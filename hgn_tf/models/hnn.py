@@ -5,6 +5,7 @@ x -> dx/dt and train by `model.fit(x, dx_dt)`; what differs is that the HNN's
 field is that of one learned energy.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from hgn_tf import integrators, phase
@@ -16,6 +17,10 @@ from hgn_tf.networks import (
     serializable,
     split_state,
 )
+
+# Shift of a start for a difference quotient: far above float32's rounding,
+# far below the size of a state.
+_DIFFERENCE = 1e-2
 
 
 @serializable
@@ -50,7 +55,8 @@ class HNN(StateField):
       `fit(x0, path)` with path [rows, steps, dim] follows the field from x0
         and matches the states at dt, 2 dt, ... It needs no derivatives and
         averages over the noise of the path, where matching derivatives at
-        noisy states underestimates them. Take `separable=True` with it.
+        noisy states underestimates them. Take `separable=True` with it, and
+        `start_iterations` where x0 is as noisy as the rest.
 
     Args:
       units: Width of each hidden layer.
@@ -61,12 +67,16 @@ class HNN(StateField):
       dt: Seconds between the states of a path, for the second way.
       integrator: A name in `integrators.INTEGRATORS`, for the second way.
       substeps: Integrator steps between two states of a path.
+      start_iterations: Gauss-Newton iterations that fit the start of a path
+        to x0 and all of the path before it is followed; 0 takes x0 as given.
+        One or two remove most of the bias that the noise of x0 leaves.
     Call: x [batch, 2 dof] -> dx/dt [batch, 2 dof].
-    Raises: ValueError: for an odd dimension, an unknown integrator, a dt or
-      substeps that cannot be.
+    Raises: ValueError: for an odd dimension, an unknown integrator, a dt,
+      substeps or start_iterations that cannot be.
     Source: Greydanus et al. 2019, Hamiltonian Neural Networks, equation 3;
       the second way: Chen et al. 2020, Symplectic Recurrent Neural Networks,
-      section 3.
+      section 3, where L-BFGS fits the starts now and then; here a few
+      iterations in every step do, so that nothing is kept between steps.
     """
 
     def __init__(
@@ -79,15 +89,22 @@ class HNN(StateField):
         dt=0.1,
         integrator="leapfrog",
         substeps=1,
+        start_iterations=0,
         **kwargs,
     ):
         super().__init__(units, activation, weight_decay, **kwargs)
         integrators.get_integrator(integrator)
         integrators.check_dt(dt)
+        if substeps < 1 or start_iterations < 0:
+            raise ValueError(
+                "`substeps` must be 1 or more, `start_iterations` 0 or more. "
+                f"Received: {substeps} and {start_iterations}."
+            )
         self.separable = separable
         self.dt = dt
         self.integrator = integrator
         self.substeps = substeps
+        self.start_iterations = start_iterations
         self._compiled_rollout = tf.function(integrators.rollout)
 
     def build(self, shape):
@@ -139,18 +156,58 @@ class HNN(StateField):
         )
         return tf.concat(path, axis=-1)
 
+    def fit_start(self, x0, path) -> tf.Tensor:
+        """Starts whose paths are nearest to x0 and `path` by least squares.
+
+        Args:
+          x0: States [batch, dim] to begin from.
+          path: States at dt, 2 dt, ..., [batch, steps, dim].
+        Returns: [batch, dim] after `start_iterations` of Gauss-Newton.
+        Raises: ValueError: if shapes do not fit.
+        """
+        x0, path = self._check_states(x0, "x0"), np.asarray(path, np.float32)
+        self._check_target(x0, path)
+        return self._fit_start(x0, tf.constant(path))
+
     def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
         if y is not None and y.shape.rank == 3:
-            path = integrators.rollout(
-                self.hamiltonian,
-                split_state(x),
-                self.dt / self.substeps,
-                y.shape[1] * self.substeps,
-                self.integrator,
-            )
-            y_pred = tf.concat(path, axis=-1)
-            y_pred = y_pred[:, self.substeps :: self.substeps]
+            # At the best start the loss does not change with it, so that the
+            # gradient of the weights needs none through the fit.
+            start = tf.stop_gradient(self._fit_start(x, y))
+            y_pred = self._follow(start, y.shape[1])[:, 1:]
         return super().compute_loss(x, y, y_pred, *args, **kwargs)
+
+    def _follow(self, x0, num_states):
+        """The states at 0, dt, ..., num_states * dt, [batch, time, dim]."""
+        path = integrators.rollout(
+            self.hamiltonian,
+            split_state(x0),
+            self.dt / self.substeps,
+            num_states * self.substeps,
+            self.integrator,
+        )
+        return tf.concat(path, axis=-1)[:, :: self.substeps]
+
+    def _fit_start(self, x0, path):
+        data = tf.concat([x0[:, None], path], axis=1)
+        shifts = tf.concat(
+            [tf.zeros([1, self.dim]), _DIFFERENCE * tf.eye(self.dim)], axis=0
+        )
+        start = x0
+        for _ in range(self.start_iterations):
+            # The path from `start` and those from its shifts, in one batch.
+            starts = tf.reshape(start + shifts[:, None], [-1, self.dim])
+            paths = self._follow(starts, path.shape[1])
+            paths = tf.reshape(
+                paths, [self.dim + 1, -1, path.shape[1] + 1, self.dim]
+            )
+            jacobian = (paths[1:] - paths[0]) / _DIFFERENCE
+            # x0 itself is data, so this matrix is at least the identity.
+            normal = tf.einsum("ibtd,jbtd->bij", jacobian, jacobian)
+            slope = tf.einsum("ibtd,btd->bi", jacobian, data - paths[0])
+            factor = tf.linalg.cholesky(normal)
+            start += tf.linalg.cholesky_solve(factor, slope[..., None])[..., 0]
+        return start
 
     def _check_target(self, x, y):
         if y.ndim != 3:
@@ -168,4 +225,5 @@ class HNN(StateField):
             "dt": self.dt,
             "integrator": self.integrator,
             "substeps": self.substeps,
+            "start_iterations": self.start_iterations,
         }
