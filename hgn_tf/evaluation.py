@@ -79,7 +79,7 @@ def _predict(model, builder, trajectories, image, batch):
         state = model.infer(part.video)
         path = model.rollout(state, video.shape[1] - 1)
         frames = {
-            "model": model.decode(path.q).numpy(),
+            "model": model.draw(path).numpy(),
             "mean_image": np.broadcast_to(
                 image.astype(np.float32), video.shape
             ),
@@ -167,12 +167,12 @@ def _reversal(model, states, path):
 
 def _shown(model, test, path):
     """Some trajectories: frames and latent path."""
-    q, p = (part[:_NUM_SHOWN] for part in path)
+    path = PhaseState(*(part[:_NUM_SHOWN] for part in path))
     return {}, {
         "truth_forward": test.video[:_NUM_SHOWN],
-        "model_forward": to_uint8(model.decode(q).numpy()),
-        "latent_q": _flat(q),
-        "latent_p": _flat(p),
+        "model_forward": to_uint8(model.draw(path).numpy()),
+        "latent_q": _flat(path.q),
+        "latent_p": _flat(path.p),
     }
 
 
@@ -186,7 +186,7 @@ def _other_speed(model, builder, test, states, name):
     num_steps = part.video.shape[1] - 1
     start = PhaseState(*(each[: len(part)] for each in states))
     path = model.rollout(start, num_steps, SPEEDS[name] * model.dt)
-    drawn = model.decode(path.q).numpy()
+    drawn = model.draw(path).numpy()
     times = SPEEDS[name] * part.dt * np.arange(num_steps + 1)
     truth = data.true_video(builder, part, times)
     error = metrics.pixel_mse(truth / np.float32(255.0), drawn)

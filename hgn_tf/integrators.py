@@ -185,6 +185,42 @@ def rollout(
     Raises: ValueError: if the shapes of q and p differ, dt is 0, num_steps is
       negative or `integrator` is unknown.
     """
+    step, carried = _stepper(hamiltonian, state, dt, num_steps, integrator)
+    if unroll or num_steps == 0:
+        states = [state]
+        for _ in range(num_steps):
+            state, carried = step(state, carried)
+            states.append(state)
+        return PhaseState(*(tf.stack(part, axis=1) for part in zip(*states)))
+    return _loop(step, state, carried, num_steps)
+
+
+def last_state(
+    hamiltonian: Hamiltonian,
+    state: PhaseState,
+    dt: float,
+    num_steps: int,
+    integrator: str = "leapfrog",
+) -> PhaseState:
+    """The state at num_steps * dt: the end of an unrolled `rollout`.
+
+    Args:
+      hamiltonian: Callable (q, p) -> energy of shape [batch].
+      state: PhaseState at time 0, q and p of shape [batch, ...].
+      dt: Step in seconds, as in `rollout`.
+      num_steps: How many steps, 0 or more.
+      integrator: A name in INTEGRATORS.
+    Returns: PhaseState of the same shapes.
+    Raises: ValueError: as `rollout`.
+    """
+    step, carried = _stepper(hamiltonian, state, dt, num_steps, integrator)
+    for _ in range(num_steps):
+        state, carried = step(state, carried)
+    return state
+
+
+def _stepper(hamiltonian, state, dt, num_steps, integrator):
+    """Checks; gives step(state, carried) and what the first step carries."""
     method = get_integrator(integrator)
     if not tf.is_tensor(dt):
         check_dt(dt)
@@ -207,14 +243,7 @@ def rollout(
         return method.step(hamiltonian, state, dt), carried
 
     # Unmerged methods carry nothing; an empty tensor keeps the loop's shape.
-    carried = force(hamiltonian, state) if merged else tf.zeros([0])
-    if unroll or num_steps == 0:
-        states = [state]
-        for _ in range(num_steps):
-            state, carried = step(state, carried)
-            states.append(state)
-        return PhaseState(*(tf.stack(part, axis=1) for part in zip(*states)))
-    return _loop(step, state, carried, num_steps)
+    return step, force(hamiltonian, state) if merged else tf.zeros([0])
 
 
 def _loop(step, state, carried, num_steps):

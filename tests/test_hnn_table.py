@@ -72,7 +72,7 @@ def test_published_pendulum_energy_is_not_the_true_one():
 
 def test_paths_are_stretches_of_the_trajectories(truth):
     rows = truth.rows["train"]
-    x0, path = hnn_table.make_paths(rows, 20)
+    x0, path = hnn_tasks.make_paths(rows, 20)
     assert x0.shape == (25 * 10, 2) and path.shape == (25 * 10, 20, 2)
     first = rows["x"][:30]
     np.testing.assert_array_equal(x0[0], first[0])
@@ -81,7 +81,7 @@ def test_paths_are_stretches_of_the_trajectories(truth):
 
 def test_window_longer_than_a_trajectory_is_refused(truth):
     with pytest.raises(ValueError, match="below 30"):
-        hnn_table.make_paths(truth.rows["train"], 30)
+        hnn_tasks.make_paths(truth.rows["train"], 30)
 
 
 @pytest.mark.parametrize("model", ["baseline", "hnn"])

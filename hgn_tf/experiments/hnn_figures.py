@@ -7,6 +7,7 @@ import numpy as np
 
 from hgn_tf import plotting
 from hgn_tf.experiments import hnn_tasks
+from hgn_tf.experiments.hnn_measures import as_states
 from hgn_tf.experiments.hnn_table import models_of
 
 _SHOWN = 4  # trials
@@ -34,7 +35,7 @@ def write_figures(
     for name in models_of(task):
         file = runs_dir / f"{task}-{name}-0" / "model.keras"
         if file.exists():
-            model = keras.saving.load_model(file)
+            model = as_states(keras.saving.load_model(file), task, truth)
             paths[name] = model.integrate(
                 truth.start[:_SHOWN], times[[0, -1]], times
             )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hgn_tf import metrics
-from hgn_tf.experiments import hnn_tasks
+from hgn_tf.experiments import hnn_pixels, hnn_tasks
 from hgn_tf.experiments.hnn_tasks import Truth
 
 
@@ -24,16 +24,21 @@ def measure(model, name: str, truth: Truth) -> dict[str, float]:
         noisy states; no field can be judged by a loss near them.
 
     Args:
-      model: With `time_derivative` and `integrate`.
+      model: With `time_derivative` and `integrate`; on the pixel pendulum a
+        PixelHNN, which has the measures of `hnn_pixels.measure` too.
       name: A key of TASKS.
       truth: Of that task.
-    Returns: Name -> number; what the real pendulum has no truth for is left
-      out.
+    Returns: Name -> number; what the real and the pixel pendulum have no
+      truth for is left out.
     """
     results = {}
-    for split, rows in truth.rows.items():
-        error = model.time_derivative(rows["x"]).numpy() - rows["dx_dt"]
-        results[f"{split}_loss"] = _mean_square(error)
+    if name == hnn_tasks.PIXELS:
+        model = as_states(model, name, truth)
+        results |= hnn_pixels.measure(model, truth)
+    else:
+        for split, rows in truth.rows.items():
+            error = model.time_derivative(rows["x"]).numpy() - rows["dx_dt"]
+            results[f"{split}_loss"] = _mean_square(error)
     path, published_path = _predict(model, name, truth)
     error = hnn_tasks.published_energy(
         name, truth, published_path
@@ -44,11 +49,12 @@ def measure(model, name: str, truth: Truth) -> dict[str, float]:
     )
     results["true_energy_mse"] = _mean_square(error)
     results["coordinate_mse"] = _mean_square(path - truth.path)
+    if len(truth.start) > 1:
+        results["true_energy_mse_median"] = float(
+            np.median(np.square(error).mean(axis=1))
+        )
     if truth.system is None:
         return results
-    results["true_energy_mse_median"] = float(
-        np.median(np.square(error).mean(axis=1))
-    )
     test = truth.rows["test"]
     exact = hnn_tasks.field(truth, test["x_true"])
     error = model.time_derivative(test["x_true"]).numpy() - exact
@@ -67,12 +73,13 @@ def measure_long(model, name: str, truth: Truth) -> dict[str, float]:
         10 times the horizon, over the spread of H among the starts.
 
     Args:
-      model: With `integrate`.
+      model: With `integrate`, or a PixelHNN.
       name: A key of TASKS.
       truth: Of that task.
     Returns: Name -> number.
     """
     times = truth.long_times
+    model = as_states(model, name, truth)
     path = model.integrate(
         truth.start, times[[0, -1]], times, hnn_tasks.TASKS[name].rtol
     )
@@ -81,6 +88,13 @@ def measure_long(model, name: str, truth: Truth) -> dict[str, float]:
     scale = None if len(energy) > 1 else float(energy[0, 0])
     drift = metrics.energy_drift(energy, scale)
     return {"energy_drift": float(np.median(drift))}
+
+
+def as_states(model, name: str, truth: Truth):
+    """The model, or what reads its states, with `integrate`."""
+    if name == hnn_tasks.PIXELS:
+        return hnn_pixels.StateReader(model, truth.rows["train"])
+    return model
 
 
 def _predict(model, name, truth):

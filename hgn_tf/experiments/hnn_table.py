@@ -14,10 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hgn_tf.experiments import hnn_tasks, run_folder
+from hgn_tf.experiments import hnn_pixels, hnn_tasks, run_folder
 from hgn_tf.experiments.hnn_measures import measure, measure_long
 from hgn_tf.experiments.hnn_tasks import TASKS, Truth
 from hgn_tf.models.hnn import HNN, DerivativeNet
+from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.models.state_field import StateField
 from hgn_tf.training import peak_memory_mb
 
@@ -100,18 +101,25 @@ def models_of(task: str) -> tuple[str, ...]:
     return MODELS if TASKS[task].window else MODELS[:2]
 
 
-def make_model(config: Config, truth: Truth) -> StateField:
+def make_model(config: Config, truth: Truth) -> StateField | PixelHNN:
     """The compiled model of a run."""
+    rows = truth.rows["train"]
+    on_pixels = config.task == hnn_tasks.PIXELS
+    decay = 0.0 if on_pixels else config.weight_decay
     if config.model == "baseline":
-        model = DerivativeNet(config.units, weight_decay=config.weight_decay)
+        model = DerivativeNet(config.units, weight_decay=decay)
     else:
         model = HNN(
             config.units,
-            weight_decay=config.weight_decay,
+            weight_decay=decay,
             separable=config.window > 0,
-            dt=_spacing(truth.rows["train"]),
+            dt=_spacing(rows),
             substeps=config.substeps,
             start_iterations=config.start_iterations,
+        )
+    if on_pixels:
+        model = hnn_pixels.make_model(
+            model, rows["x"].shape[1], config.weight_decay, _spacing(rows)
         )
     rate = config.learning_rate
     if config.final_rate != 1.0:
@@ -121,10 +129,10 @@ def make_model(config: Config, truth: Truth) -> StateField:
     model.compile(
         keras.optimizers.Adam(rate, epsilon=1e-8),
         loss="mse",
-        jit_compile=True,
+        jit_compile=model.supports_jit,  # pays for the small networks
     )
     model.inner_steps = _inner_steps(config)
-    model.build((None, truth.rows["train"]["x"].shape[1]))
+    model.build((None, rows["x"].shape[1]))
     model.optimizer.build(model.trainable_variables)  # not within the loop
     return model
 
@@ -231,7 +239,7 @@ def training_batches(
     permutation a step; here that costs more than the step.
     """
     if config.window:
-        x, y = make_paths(rows, config.window)
+        x, y = hnn_tasks.make_paths(rows, config.window)
     else:
         x, y = rows["x"], rows["dx_dt"]
     count = _inner_steps(config)
@@ -250,31 +258,6 @@ def training_batches(
     return tf.data.Dataset.counter().map(batch).prefetch(2)
 
 
-def make_paths(rows: dict[str, np.ndarray], window: int):
-    """Every stretch of `window` steps of the noisy trajectories.
-
-    Args:
-      rows: Of a dataset, sorted by trajectory and time.
-      window: Steps of a path.
-    Returns: x0 [paths, dim] and the states after it [paths, window, dim].
-    Raises: ValueError: if a trajectory is shorter than that.
-    """
-    num_points = int(np.sum(rows["trajectory"] == rows["trajectory"][0]))
-    if not 0 < window < num_points:
-        raise ValueError(
-            f"`window` must be above 0 and below {num_points}, the points of "
-            f"a trajectory. Received: {window}."
-        )
-    paths = rows["x"].reshape(-1, num_points, rows["x"].shape[1])
-    pieces = np.concatenate(
-        [
-            paths[:, first : first + window + 1]
-            for first in range(num_points - window)
-        ]
-    )
-    return pieces[:, 0], pieces[:, 1:]
-
-
 class _Tail(keras.callbacks.Callback):
     """Keeps the weights after each of the last epochs."""
 
@@ -288,9 +271,10 @@ class _Tail(keras.callbacks.Callback):
 
 
 def _inner_steps(config):
-    """Steps a compiled call: what divides an epoch, 100 at most."""
+    """Steps a compiled call: what divides an epoch, within the limit."""
     steps = config.num_steps // _EPOCHS
-    return max(each for each in range(1, 101) if steps % each == 0)
+    most = TASKS[config.task].inner_steps
+    return max(each for each in range(1, most + 1) if steps % each == 0)
 
 
 def _spacing(rows):

@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from tfds_physics.state_data import STATE_TASKS
 from tfds_physics.systems import System
 
+PIXELS = "pixel_pendulum"  # the task whose states are inferred
 _NUM_TRIALS = 15
 # Of the trials' starts; apart from 0, the seed of the training data.
 _TRIAL_SEED = 15
@@ -28,6 +29,8 @@ class Task:
       rtol: Relative tolerance of RK45.
       stretch: Factor on the horizon from each trial to the next in the
         published energy figure, where it grows by an oversight.
+      inner_steps: At most so many steps in one compiled call; the rows of
+        that many batches are gathered at once.
       window: Steps of the paths that `hnn_rollout` is trained on; 0 where
         that model has no row. Not in the paper.
     """
@@ -39,6 +42,7 @@ class Task:
     num_points: int
     rtol: float
     stretch: float = 1.0
+    inner_steps: int = 100
     window: int = 0
 
 
@@ -48,6 +52,7 @@ TASKS = {
     "real_pendulum": Task(2000, 0, 1e-5, math.nan, 110, 1e-10),
     "two_body": Task(10_000, 200, 0.0, 25.0, 500, 1e-9),
     "three_body": Task(10_000, 600, 1e-4, 3.0, 500, 1e-9),
+    PIXELS: Task(10_000, 200, 1e-5, 4.95, 100, 1e-9, inner_steps=10),
 }
 
 # Greydanus et al. 2019, the table of their repository: train loss, test loss,
@@ -75,6 +80,10 @@ PAPER = {
         "baseline": (9.5573e-2, 3.8000e-1, 1.0906e2),
         "hnn": (8.0346e-2, 4.8809e-1, 4.1926e-2),
     },
+    PIXELS: {
+        "baseline": (1.7731e-4, 1.7306e-4, 9.2748e-3),
+        "hnn": (1.8683e-4, 1.8451e-4, 1.5315e-4),
+    },
 }
 THEIR_CPU_SECONDS = {
     "mass_spring": {"baseline": 20, "hnn": 32},
@@ -91,14 +100,16 @@ class Truth:
     Attributes:
       rows: Split -> feature -> array of the dataset, float32, sorted by
         trajectory and time.
-      start: States at time 0 of the trials, [trials, dim].
+      start: States at time 0 of the trials, [trials, dim]; of the pixel
+        pendulum what is seen then, [trials, pixels].
       times: Seconds of the points of a trial, [time].
-      path: True states, [trials, time, dim].
+      path: True states, [trials, time, dim]; of the pixel pendulum angle and
+        velocity.
       published_times: Seconds of the points in the published energy figure,
         [trials, time].
       published_path: True states at those, [trials, time, dim].
       long_times: Seconds up to 10 times the horizon, [time].
-      system: What moves; None for the real pendulum.
+      system: What moves; None for the real and the pixel pendulum.
     """
 
     rows: dict[str, dict[str, np.ndarray]]
@@ -132,7 +143,7 @@ def load_truth(name: str, data_dir: str | None = None) -> Truth:
     rows = {split: _load_rows(builder, split) for split in ("train", "test")}
     task = TASKS[name]
     if name not in STATE_TASKS:
-        return _recorded_truth(rows)
+        return _recorded_truth(rows, task)
     states = STATE_TASKS[name]
     rng = np.random.RandomState(_TRIAL_SEED)
     starts = [states.draw_start(rng) for _ in range(_NUM_TRIALS)]
@@ -160,6 +171,9 @@ def energy(name: str, truth: Truth, x: np.ndarray) -> np.ndarray:
     q, p = np.split(np.asarray(x, np.float64), 2, axis=-1)
     if truth.system is not None:
         return truth.system.hamiltonian(q, p)
+    if name == PIXELS:
+        # Gymnasium's rod of 1 kg and 1 m with g = 10, angle and velocity.
+        return 5.0 * (1.0 - np.cos(q[..., 0])) + p[..., 0] ** 2 / 6.0
     # The published fit to the recording, theta and omega; it is dissipative.
     return 2.4 * (1.0 - np.cos(q[..., 0])) + p[..., 0] ** 2
 
@@ -184,21 +198,52 @@ def pick(path, times, wanted):
     return np.take_along_axis(path, index[..., None], axis=1)
 
 
+def make_paths(rows: dict[str, np.ndarray], window: int):
+    """Every stretch of `window` steps of the noisy trajectories.
+
+    Args:
+      rows: Of a dataset, sorted by trajectory and time.
+      window: Steps of a path.
+    Returns: x0 [paths, dim] and the states after it [paths, window, dim].
+    Raises: ValueError: if a trajectory is shorter than that.
+    """
+    num_points = int(np.sum(rows["trajectory"] == rows["trajectory"][0]))
+    if not 0 < window < num_points:
+        raise ValueError(
+            f"`window` must be above 0 and below {num_points}, the points of "
+            f"a trajectory. Received: {window}."
+        )
+    paths = rows["x"].reshape(-1, num_points, rows["x"].shape[1])
+    pieces = np.concatenate(
+        [
+            paths[:, first : first + window + 1]
+            for first in range(num_points - window)
+        ]
+    )
+    return pieces[:, 0], pieces[:, 1:]
+
+
 def _simulate(system, q0, p0, times):
     return np.concatenate(system.simulate(q0, p0, times), axis=-1)
 
 
-def _recorded_truth(rows):
-    """The one trial of the real pendulum: the rows of the split test."""
+def _recorded_truth(rows, task):
+    """The trials are those of the split test, as they were recorded."""
     test = rows["test"]
-    times = (test["time"] - test["time"][0]).astype(np.float64)
-    path = test["x"][None].astype(np.float64)
+    count = len(test["x"]) // task.num_points
+    times = test["time"][: task.num_points].astype(np.float64)
+    times -= times[0]
+    if "angle" in test:
+        path = np.stack([test["angle"], test["velocity"]], axis=-1)
+    else:
+        path = test["x"]
+    path = path.reshape(count, task.num_points, 2).astype(np.float64)
     return Truth(
         rows=rows,
-        start=path[:, 0],
+        start=test["x"][:: task.num_points],
         times=times,
         path=path,
-        published_times=times[None],
+        published_times=np.tile(times, (count, 1)),
         published_path=path,
         long_times=np.linspace(0.0, _LONG * times[-1], len(times)),
     )

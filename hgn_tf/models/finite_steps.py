@@ -1,6 +1,39 @@
-"""Optimiser steps that are left out when a gradient is not finite."""
+"""Optimiser steps: counted, with noise of their own, left out if not finite."""
 
 import tensorflow as tf
+
+
+class CountedSteps:
+    """For a `keras.Model` with a `seed`: its counters, noise and means."""
+
+    def _add_counters(self):
+        self.steps = self._counter("steps")
+        self.dropped_steps = self._counter("dropped_steps")
+
+    def _counter(self, name):
+        return self.add_weight(
+            name=name,
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+
+    def _noise_seed(self, purpose):
+        """Differs by step, purpose and replica."""
+        context = tf.distribute.get_replica_context()
+        replica = context.replica_id_in_sync_group if context else 0
+        stream = tf.cast(2 * replica + purpose, tf.int64)
+        return tf.stack([self.seed * 2**16 + stream, self.steps.value])
+
+    def _track(self, *pairs):
+        """Updates means (tracker, value) with the values that are finite."""
+        for tracker, value in pairs:
+            # A dropped step must not turn the epoch's mean into NaN.
+            finite = tf.math.is_finite(value)
+            tracker.update_state(
+                tf.where(finite, value, 0.0), tf.cast(finite, tf.float32)
+            )
 
 
 def apply_if_finite(model, gradients, and_then) -> tf.Tensor:

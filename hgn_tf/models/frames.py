@@ -4,6 +4,10 @@ import tensorflow as tf
 
 from hgn_tf.phase import PhaseState
 
+# Frames decoded at a time outside of training; bounds the memory of long
+# rollouts, about 100 MB with the paper's decoder at 32x32.
+_DECODED_AT_ONCE = 256
+
 
 def video_in(element):
     """The video in an element of a dataset: itself, first, or by its name.
@@ -79,6 +83,18 @@ def decode_frames(decoder, q: tf.Tensor) -> tf.Tensor:
     shape = tf.concat([lead, frames.shape[1:]], axis=0)
     return tf.ensure_shape(
         tf.reshape(frames, shape), [*q.shape[:2], *frames.shape[1:]]
+    )
+
+
+def decode_in_parts(decode, q: tf.Tensor) -> tf.Tensor:
+    """As decode(q), q [batch, time, ...], a stretch of time at a time."""
+    length = max(1, _DECODED_AT_ONCE // max(1, q.shape[0]))
+    return tf.concat(
+        [
+            decode(q[:, start : start + length])
+            for start in range(0, q.shape[1], length)
+        ],
+        axis=1,
     )
 
 

@@ -5,13 +5,13 @@ import tensorflow as tf
 
 from hgn_tf import integrators, losses
 from hgn_tf.models import frames
-from hgn_tf.models.finite_steps import apply_if_finite
+from hgn_tf.models.finite_steps import CountedSteps, apply_if_finite
 from hgn_tf.models.inference import HGNOutput, Inference
 from hgn_tf.networks import build_once, layer_from, serializable
 
 
 @serializable
-class HGN(Inference, keras.Model):
+class HGN(Inference, CountedSteps, keras.Model):
     """Learns the laws of motion of a system from videos of it.
 
     The first `num_inference_frames` frames give a posterior over z, f_psi
@@ -96,8 +96,7 @@ class HGN(Inference, keras.Model):
         self.sample = sample
         self.geco = layer_from(geco) or losses.Geco()
         self.seed = seed
-        self.steps = self._counter("steps")
-        self.dropped_steps = self._counter("dropped_steps")
+        self._add_counters()
         self._reconstruction = keras.metrics.Mean("reconstruction")
         self._kl = keras.metrics.Mean("kl")
         self._compiled_rollout = tf.function(
@@ -187,7 +186,7 @@ class HGN(Inference, keras.Model):
             apply_if_finite(self, gradients, lambda: self._update_geco(error))
         )
         self.steps.assign_add(1)
-        self._track(loss, error, kl)
+        self._track_terms(loss, error, kl)
         return {
             **self.get_metrics_result(),
             "geco_multiplier": self.geco.multiplier,
@@ -199,7 +198,7 @@ class HGN(Inference, keras.Model):
         output = self(video, training=False)
         error = losses.reconstruction(video, output.video)
         kl = self._divergence(output.posterior)
-        self._track(
+        self._track_terms(
             self.geco.objective(error, kl, frames.pixels_of(video)), error, kl
         )
         return self.get_metrics_result()
@@ -220,28 +219,12 @@ class HGN(Inference, keras.Model):
             "seed": self.seed,
         }
 
-    def _counter(self, name):
-        return self.add_weight(
-            name=name,
-            dtype="int64",
-            initializer="zeros",
-            trainable=False,
-            aggregation="only_first_replica",
-        )
-
     def _horizon(self, length):
         if not self.curriculum_steps:
             return float(length)
         grown = tf.cast(self.steps.value, tf.float32) / self.curriculum_steps
         first = min(self.initial_horizon, length)
         return first + (length - first) * tf.minimum(grown, 1.0)
-
-    def _noise_seed(self, purpose):
-        """Differs by step, purpose and replica."""
-        context = tf.distribute.get_replica_context()
-        replica = context.replica_id_in_sync_group if context else 0
-        stream = tf.cast(2 * replica + purpose, tf.int64)
-        return tf.stack([self.seed * 2**16 + stream, self.steps.value])
 
     def _divergence(self, posterior):
         if not self.sample:
@@ -253,17 +236,12 @@ class HGN(Inference, keras.Model):
         finite = tf.math.is_finite(error)
         self.geco.update(tf.where(finite, error, self.geco.tolerance))
 
-    def _track(self, loss, error, kl):
-        for tracker, value in (
+    def _track_terms(self, loss, error, kl):
+        self._track(
             (self._loss_tracker, loss),
             (self._reconstruction, error),
             (self._kl, kl),
-        ):
-            # A dropped step must not turn the epoch's mean into NaN.
-            finite = tf.math.is_finite(value)
-            tracker.update_state(
-                tf.where(finite, value, 0.0), tf.cast(finite, tf.float32)
-            )
+        )
 
 
 def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):

@@ -9,10 +9,6 @@ from hgn_tf.models import frames, video_checks
 from hgn_tf.networks import split_state
 from hgn_tf.phase import PhaseState
 
-# Frames decoded at a time outside of training; bounds the memory of long
-# rollouts, about 100 MB with the paper's decoder at 32x32.
-_DECODED_AT_ONCE = 256
-
 
 class Posterior(NamedTuple):
     """q(z | frames): mean and log standard deviation, [batch, *latent]."""
@@ -81,14 +77,11 @@ class Inference:
 
     def decode(self, q):
         """Frames [batch, time, ...] of positions q [batch, time, ...]."""
-        length = max(1, _DECODED_AT_ONCE // max(1, q.shape[0]))
-        return tf.concat(
-            [
-                self._compiled_decoder(q[:, start : start + length])
-                for start in range(0, q.shape[1], length)
-            ],
-            axis=1,
-        )
+        return frames.decode_in_parts(self._compiled_decoder, q)
+
+    def draw(self, states):
+        """Frames [batch, time, height, width, channels] of states in time."""
+        return self.decode(states.q)
 
     def generate(self, num_samples, num_steps, dt=None, seed=0) -> Motion:
         """New motions, from states drawn from the prior z ~ N(0, 1).

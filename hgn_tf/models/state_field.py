@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.integrate import solve_ivp
 
+from hgn_tf.models.inner_steps import run_steps
 from hgn_tf.networks import serializable
 
 
@@ -86,8 +87,7 @@ class StateField(keras.Model):
       weight_decay: See `StateMLP`.
     Attributes:
       inner_steps: A batch that `fit` is given is cut into so many, each one
-        step of the optimiser, all in one compiled loop: small networks wait
-        for the next batch longer than they compute.
+        step of the optimiser, all in one compiled call.
     Call: x [batch, dim] -> dx/dt [batch, dim].
     """
 
@@ -104,16 +104,7 @@ class StateField(keras.Model):
     def train_step(self, data):
         if self.inner_steps == 1:
             return super().train_step(data)
-        step, count = super().train_step, self.inner_steps
-        x, y = (tf.reshape(part, [count, -1, *part.shape[1:]]) for part in data)
-
-        def one(index):
-            step((x[index], y[index]))
-            return [index + 1]
-
-        tf.while_loop(
-            lambda index: index < count, one, [0], maximum_iterations=count
-        )
+        run_steps(super().train_step, data, self.inner_steps)
         return self.get_metrics_result()
 
     def fit(self, x=None, y=None, *args, **kwargs):
@@ -129,8 +120,8 @@ class StateField(keras.Model):
         if y is not None:
             x, y = np.asarray(x), np.asarray(y)
             self._check_target(x, y)
-            _check_finite("x", x)
-            _check_finite("y", y)
+            check_finite("x", x)
+            check_finite("y", y)
         return super().fit(x, y, *args, **kwargs)
 
     def time_derivative(self, x) -> tf.Tensor:
@@ -206,7 +197,7 @@ class StateField(keras.Model):
                 f"`{name}` must have the model's {self.dim} coordinates. "
                 f"Received: {x.shape}."
             )
-        _check_finite(name, x)
+        check_finite(name, x)
         return tf.constant(x)
 
     def _check_target(self, x, y):
@@ -225,7 +216,8 @@ class StateField(keras.Model):
         }
 
 
-def _check_finite(name, array):
+def check_finite(name: str, array: np.ndarray) -> None:
+    """Raises: ValueError: if a row has a NaN or an infinity, naming it."""
     bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))
     if bad.size:
         raise ValueError(

@@ -4,8 +4,10 @@ Every network has a convolutional form, on latents [batch, 4, 4, channels] as
 in the paper, and a flat one, on latents [batch, features] as in HGN++ (Higgins
 et al., 2021), which costs far less on a CPU. `paper_networks` and
 `flat_networks` give matching sets, to be passed on as `HGN(**networks, ...)`.
+The pixel HNN's networks, from pairs of frames to z and back, are in `pairs`.
 """
 
+from hgn_tf.networks.bumps import BumpEnergy
 from hgn_tf.networks.decoder import Decoder, DenseDecoder, UpsampleConv2D
 from hgn_tf.networks.encoder import Encoder
 from hgn_tf.networks.energy import (
@@ -16,19 +18,35 @@ from hgn_tf.networks.energy import (
 )
 from hgn_tf.networks.forms import flat_networks, paper_networks
 from hgn_tf.networks.layers import build_once, layer_from, serializable
+from hgn_tf.networks.pairs import (
+    DenseMap,
+    PairDecoder,
+    PairEncoder,
+    conv_pair_networks,
+    dense_pair_networks,
+)
+from hgn_tf.networks.stacked import HamiltonianView, StackedHamiltonian
 from hgn_tf.networks.state_net import StateNet, split_state
 
 __all__ = [
+    "BumpEnergy",
     "Decoder",
     "DenseDecoder",
+    "DenseMap",
     "Encoder",
     "EnergyNet",
+    "HamiltonianView",
     "JointHamiltonian",
+    "PairDecoder",
+    "PairEncoder",
     "QuadraticEnergy",
     "SeparableHamiltonian",
+    "StackedHamiltonian",
     "StateNet",
     "UpsampleConv2D",
     "build_once",
+    "conv_pair_networks",
+    "dense_pair_networks",
     "flat_networks",
     "layer_from",
     "paper_networks",

@@ -24,6 +24,9 @@ class EnergyNet(keras.layers.Layer):
       units: Width of each hidden layer.
       activation: Smooth, since training takes second derivatives.
       convolutional: Whether x is [batch, height, width, channels].
+      first_scale: Factor on the first layer's initial weights.
+      first_bias: Biases of a flat first layer start uniform in +- this. Both
+        larger, 3, say, bend the units at more places of narrow data.
       quadratic: Add |x|^2 / 2. Paper: the network alone. Here an option: such
         a K(p) moves q from the first step on, and such a V(q) keeps the
         motion bounded where there are no data.
@@ -36,6 +39,8 @@ class EnergyNet(keras.layers.Layer):
         activation="softplus",
         convolutional=True,
         quadratic=False,
+        first_scale=1.0,
+        first_bias=1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -43,19 +48,15 @@ class EnergyNet(keras.layers.Layer):
         self.activation = activation
         self.convolutional = convolutional
         self.quadratic = quadratic
+        self.first_scale = first_scale
+        self.first_bias = first_bias
         self._stack = [
-            make_layer(
-                convolutional,
+            self._hidden_layer(
                 width,
-                activation=activation,
-                kernel_initializer="lecun_normal",
-                # Units that all bend at x = 0 are nearly one unit where x
-                # has few dimensions.
-                bias_initializer="zeros"
-                if convolutional
-                else keras.initializers.RandomUniform(-1.0, 1.0),
+                first_scale if index == 0 else 1.0,
+                first_bias if index == 0 else 1.0,
             )
-            for width in self.units
+            for index, width in enumerate(self.units)
         ]
         self._stack.append(
             make_layer(
@@ -63,7 +64,23 @@ class EnergyNet(keras.layers.Layer):
                 1,
                 use_bias=False,
                 kernel_initializer="lecun_normal",
+                dtype=self.dtype_policy,
             )
+        )
+
+    def _hidden_layer(self, width, scale, bias):
+        return make_layer(
+            self.convolutional,
+            width,
+            activation=self.activation,
+            # At scale 1 this is LeCun's.
+            kernel_initializer=keras.initializers.VarianceScaling(scale**2),
+            # Units that all bend at x = 0 are nearly one unit where x has
+            # few dimensions.
+            bias_initializer="zeros"
+            if self.convolutional
+            else keras.initializers.RandomUniform(-bias, bias),
+            dtype=self.dtype_policy,
         )
 
     def build(self, shape):
@@ -71,9 +88,16 @@ class EnergyNet(keras.layers.Layer):
 
     def call(self, x):
         axes = list(range(1, len(x.shape)))
+        *hidden, last = self._stack
         energy = x
-        for layer in self._stack:
+        for layer in hidden:
             energy = layer(energy)
+        if self.convolutional:
+            energy = last(energy)
+        else:
+            # As the layer, but the gradient needs no product with one column,
+            # which on a CPU takes as long as all else.
+            energy *= last.kernel[:, 0]
         energy = tf.reduce_sum(energy, axis=axes)
         if self.quadratic:
             energy += 0.5 * tf.reduce_sum(tf.square(x), axis=axes)
@@ -86,6 +110,8 @@ class EnergyNet(keras.layers.Layer):
             "activation": self.activation,
             "convolutional": self.convolutional,
             "quadratic": self.quadratic,
+            "first_scale": self.first_scale,
+            "first_bias": self.first_bias,
         }
 
 

@@ -1,0 +1,151 @@
+"""What a pixel HNN does once trained."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from hgn_tf import integrators
+from hgn_tf.models import frames, observations
+from hgn_tf.networks import split_state
+from hgn_tf.phase import PhaseState
+
+_RTOL = 1e-6  # of rollouts; the field is float32
+# A model whose states move less than this in so many frames, or whose states
+# are all one point, draws a still picture.
+_FEW_FRAMES = 30
+_LEAST_MOTION = 0.1  # spreads of the states
+_LEAST_SPREAD = 1e-3
+
+
+class PixelHNNOutput(NamedTuple):
+    """An observation drawn again, [batch, ...], and its state [batch, dof]."""
+
+    observation: tf.Tensor
+    state: PhaseState
+
+
+class LatentMotion(NamedTuple):
+    """How the learned field moves the encoded data.
+
+    gradient_norm: mean |grad H| (of a baseline, |dz/dt|), per frame;
+    spread: standard deviation of z, the root of the sum over coordinates;
+    collapsed: whether the states stand still or are all one.
+    """
+
+    gradient_norm: float
+    spread: float
+    collapsed: bool
+
+
+class PixelInference:
+    """The use of a trained model: states, motions, frames.
+
+    For a `keras.Model` with encoder, decoder, dynamics, dt and compiled
+    forms of the first two.
+    """
+
+    num_inference_frames = 2
+    sample = False
+
+    def infer(self, x) -> PhaseState:
+        """The state at the first frame, from the first two; or of vectors.
+
+        Args:
+          x: [batch, time, height, width, channels], uint8 or floats in
+            [0, 1], or vectors [batch, size].
+        Returns: PhaseState of shape [batch, dof].
+        Raises: ValueError: if they do not fit.
+        """
+        x = self._prepare(x, None, needed=2)
+        return split_state(self._compiled_encoder(observations.first(x)))
+
+    def rollout(self, state, num_steps, dt=None) -> PhaseState:
+        """The states at 0, dt, ..., num_steps * dt by scipy's solve_ivp.
+
+        Args:
+          state: PhaseState of shape [batch, dof].
+          num_steps: How many steps, 0 or more.
+          dt: Seconds a step; None for the model's, a frame. Negative goes
+            back, half the model's is half speed.
+        Returns: PhaseState of shape [batch, num_steps + 1, dof].
+        Raises:
+          ValueError: if dt is 0 or num_steps negative.
+          ArithmeticError: if the field cannot be followed.
+        """
+        dt = integrators.check_dt(self.dt if dt is None else dt)
+        if num_steps < 0:
+            raise ValueError(
+                f"`num_steps` must be 0 or more. Received: {num_steps}."
+            )
+        start = np.concatenate([np.asarray(part) for part in state], axis=-1)
+        path = start[:, None]
+        if num_steps:
+            times = dt / self.dt * np.arange(num_steps + 1)
+            path = self.dynamics.integrate(
+                start, times[[0, -1]], times, rtol=_RTOL
+            )
+        return split_state(tf.constant(path, tf.float32))
+
+    def decode(self, states) -> tf.Tensor:
+        """Observations [batch, time, ...] of states [batch, time, dof]."""
+        return frames.decode_in_parts(
+            self._compiled_decoder, tf.concat(states, axis=-1)
+        )
+
+    def draw(self, states) -> tf.Tensor:
+        """Frames [batch, time, height, width, channels] of states in time.
+
+        The first of each decoded pair; of vectors there is nothing to draw.
+        """
+        return self.decode(states)[:, :, 0]
+
+    def energy(self, state) -> tf.Tensor:
+        """The learned H(q, p): [batch], or [batch, time] of states in time.
+
+        Raises: ValueError: if `dynamics` has no energy.
+        """
+        if not hasattr(self.dynamics, "hamiltonian"):
+            raise ValueError(
+                "The energy is that of an HNN. Received: dynamics "
+                f"{type(self.dynamics).__name__}."
+            )
+        if len(state.q.shape) == 2:
+            return self.dynamics.hamiltonian(*state)
+        return frames.energy_in_time(self.dynamics.hamiltonian, state)
+
+    def motion(self, x) -> LatentMotion:
+        """Whether the learned field moves the data, or has collapsed.
+
+        A pixel HNN may end with a constant image: the field, and with it
+        |grad H|, is then next to nothing beside the spread of the states, or
+        the states are all one point.
+
+        Args:
+          x: As in `infer`; of videos every pair is looked at.
+        Returns: LatentMotion.
+        """
+        x = self._prepare(x, None, needed=2)
+        pairs = [x]
+        if len(x.shape) == 5:
+            pairs = (x[:, at : at + 2] for at in range(x.shape[1] - 1))
+        z = np.concatenate([tf.concat(self.infer(each), -1) for each in pairs])
+        speed = np.linalg.norm(self.dynamics.time_derivative(z), axis=-1).mean()
+        spread = np.sqrt(z.var(axis=0).sum())
+        still = _FEW_FRAMES * speed < _LEAST_MOTION * spread
+        return LatentMotion(
+            float(speed), float(spread), bool(still or spread < _LEAST_SPREAD)
+        )
+
+    def _prepare(self, x, y, needed):
+        x, shape = observations.check(x, y, needed, self._observation_shape)
+        # `train_step` takes the path apart, so Keras would not build for it.
+        if not self.built:
+            self.build((None, *shape[1:]))
+        return x
+
+    def _encode(self, x):
+        return self.encoder(x)
+
+    def _decode(self, z):
+        return frames.decode_frames(self.decoder, z)

@@ -1,0 +1,193 @@
+"""Pairs of frames to z and back: the networks of the pixel HNN.
+
+A pair is [batch, 2, height, width, channels]; the dense form takes
+observations of any shape. `dense_pair_networks` and `conv_pair_networks` give
+matching sets, to be passed on as `PixelHNN(**networks, ...)`.
+"""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from hgn_tf.networks.decoder import Decoder
+from hgn_tf.networks.encoder import Encoder
+from hgn_tf.networks.forms import paper_networks
+from hgn_tf.networks.layers import build_once, layer_from, serializable
+
+
+@serializable
+class DenseMap(keras.layers.Layer):
+    """An MLP with ReLU between arrays of any shape; the last layer is linear.
+
+    Weights are orthogonal, biases uniform in +-1/sqrt(inputs): where z has few
+    dimensions, biases of 0 would leave little to see but its signs.
+
+    Args:
+      units: Hidden widths.
+      target_shape: Shape of the output, without the batch axis.
+      residual: Add the input of each hidden layer but the first to its
+        output; those layers then need equal widths.
+    Call: [batch, ...] -> [batch, *target_shape].
+    """
+
+    def __init__(
+        self, units=(200, 200, 200), target_shape=(2,), residual=False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.units = tuple(units)
+        self.target_shape = tuple(target_shape)
+        self.residual = residual
+        self._stack = []
+
+    def build(self, shape):
+        size = math.prod(shape[1:])
+        for width in (*self.units, math.prod(self.target_shape)):
+            layer = keras.layers.Dense(
+                width,
+                activation="relu"
+                if len(self._stack) < len(self.units)
+                else None,
+                kernel_initializer=keras.initializers.Orthogonal(),
+                bias_initializer=keras.initializers.RandomUniform(
+                    -(size**-0.5), size**-0.5
+                ),
+            )
+            layer.build((None, size))
+            self._stack.append(layer)
+            size = width
+
+    def call(self, x):
+        first, *hidden, last = self._stack
+        x = first(tf.reshape(x, [-1, math.prod(x.shape[1:])]))
+        for layer in hidden:
+            x = x + layer(x) if self.residual else layer(x)
+        return tf.reshape(last(x), [-1, *self.target_shape])
+
+    def compute_output_shape(self, shape):
+        return (shape[0], *self.target_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "target_shape": self.target_shape,
+            "residual": self.residual,
+        }
+
+
+@serializable
+class PairEncoder(keras.layers.Layer):
+    """The mean that HGN's encoder gives, as z.
+
+    With a flat latent `Encoder` ends in one linear layer from its
+    convolutions to z.
+
+    Args:
+      encoder: Layer, frames -> (mean, log_scale), both [batch, size].
+    Call: pair [batch, 2, height, width, channels] -> z [batch, size].
+    """
+
+    def __init__(self, encoder, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder = layer_from(encoder)
+
+    def build(self, shape):
+        build_once(self.encoder, shape)
+
+    def call(self, pair):
+        mean, _ = self.encoder(pair)
+        return mean
+
+    def compute_output_shape(self, shape):
+        return (shape[0], *self.encoder.latent_shape)
+
+    def get_config(self):
+        encoder = keras.saving.serialize_keras_object(self.encoder)
+        return {**super().get_config(), "encoder": encoder}
+
+
+@serializable
+class PairDecoder(keras.layers.Layer):
+    """z -> pair: HGN's decoder, with the two frames on its channels.
+
+    Of a flat z `Decoder` begins with one linear layer.
+
+    Args:
+      decoder: Layer, z -> [batch, height, width, 2 * channels].
+    Call: z [batch, size] -> pair [batch, 2, height, width, channels].
+    """
+
+    def __init__(self, decoder, **kwargs):
+        super().__init__(**kwargs)
+        self.decoder = layer_from(decoder)
+
+    def build(self, shape):
+        build_once(self.decoder, shape)
+
+    def call(self, z):
+        return tf.stack(tf.split(self.decoder(z), 2, axis=-1), axis=1)
+
+    def compute_output_shape(self, shape):
+        *size, channels = self.decoder.compute_output_shape(shape)[1:]
+        return (shape[0], 2, *size, channels // 2)
+
+    def get_config(self):
+        decoder = keras.saving.serialize_keras_object(self.decoder)
+        return {**super().get_config(), "decoder": decoder}
+
+
+def dense_pair_networks(
+    observation_shape: tuple[int, ...] = (2, 32, 32, 3),
+    latent_size: int = 2,
+    units: tuple[int, ...] = (200, 200, 200),
+    residual: bool = False,
+) -> dict:
+    """MLPs of 4 layers each, the HNN paper's form.
+
+    Args:
+      observation_shape: What is encoded, without the batch axis: a pair
+        (2, height, width, channels), or any other.
+      latent_size: Length of z, twice the degrees of freedom.
+      units: Hidden widths of the encoder; reversed, of the decoder.
+      residual: See `DenseMap`. Not in the paper.
+    Returns: dict of the arguments encoder and decoder.
+    Source: the HGN paper, A.3.
+    """
+    return {
+        "encoder": DenseMap(units, (latent_size,), residual),
+        "decoder": DenseMap(units[::-1], observation_shape, residual),
+    }
+
+
+def conv_pair_networks(
+    image_size: int = 32,
+    channels: int = 3,
+    filters: int = 64,
+    latent_size: int = 2,
+) -> dict:
+    """HGN's encoder and decoder with one linear layer each, "HNN (conv)".
+
+    Args:
+      image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
+      channels: Channels of a frame.
+      filters: 64 in the paper; fewer cost less.
+      latent_size: Length of z, twice the degrees of freedom.
+    Returns: dict of the arguments encoder and decoder.
+    Raises: ValueError: for another image size.
+    Source: the HGN paper, A.3.
+    """
+    paper = paper_networks(image_size, channels, filters)
+    encoder, decoder = paper["encoder"], paper["decoder"]
+    return {
+        "encoder": PairEncoder(
+            Encoder(encoder.filters, encoder.strides, (latent_size,))
+        ),
+        "decoder": PairDecoder(
+            Decoder(
+                decoder.filters,
+                channels=2 * channels,
+                seed_shape=paper["state_net"].state_shape,
+            )
+        ),
+    }

@@ -1,0 +1,162 @@
+"""The pixel pendulum of the HNN table, on rows made here."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hgn_tf.experiments import (
+    hnn_figures,
+    hnn_measures,
+    hnn_pixels,
+    hnn_report,
+    hnn_table,
+    hnn_tasks,
+)
+from hgn_tf.experiments.hnn_tasks import PIXELS
+from hgn_tf.phase import PhaseState
+
+TINY = {"num_steps": 25, "batch_size": 8, "units": (8,)}
+POINTS = hnn_tasks.TASKS[PIXELS].num_points
+STEP = 0.05
+
+
+def make_rows(trajectories, seed):
+    """A swing of small amplitude, seen as a bright spot on a line."""
+    rng = np.random.default_rng(seed)
+    omega, count = np.sqrt(15.0), POINTS + 2
+    times = STEP * np.arange(-1, count - 1)
+    amplitude = rng.uniform(0.1, 0.4, (trajectories, 1))
+    phase = rng.uniform(0, 2 * np.pi, (trajectories, 1))
+    angle = amplitude * np.cos(omega * times + phase)
+    velocity = -omega * amplitude * np.sin(omega * times + phase)
+    frames = np.exp(-((np.linspace(-1, 1, 6) - angle[..., None]) ** 2) / 0.1)
+    x = np.concatenate([frames[:, 1:], np.diff(frames, axis=1)], axis=-1)
+    rows = {
+        "x": x[:, :-1].reshape(-1, 12),
+        "dx_dt": np.diff(x, axis=1).reshape(-1, 12),
+        "angle": angle[:, 1:-1].ravel(),
+        "velocity": velocity[:, 1:-1].ravel(),
+        "time": np.tile(times[1:-1], trajectories),
+    }
+    rows = {name: value.astype(np.float32) for name, value in rows.items()}
+    numbers = np.repeat(np.arange(trajectories), POINTS)
+    return {**rows, "trajectory": numbers}
+
+
+@pytest.fixture(scope="module")
+def truth():
+    rows = {"train": make_rows(6, 0), "test": make_rows(3, 1)}
+    return hnn_tasks._recorded_truth(rows, hnn_tasks.TASKS[PIXELS])
+
+
+class Swing:
+    """Stands for a PixelHNN whose q is -2 angle + 1, p its change a row."""
+
+    dt = STEP
+
+    def __init__(self, rows):
+        self.rows = rows
+        self.dynamics = self
+
+    def infer(self, x):
+        """The row that is seen gives the state away."""
+        index = [int(np.abs(self.rows["x"] - row).sum(1).argmin()) for row in x]
+        angle, velocity = self.rows["angle"], self.rows["velocity"]
+        return PhaseState(
+            tf.constant(1 - 2 * angle[index, None]),
+            tf.constant(-2 * STEP * velocity[index, None]),
+        )
+
+    def integrate(self, z0, t_span, t_eval, rtol):
+        """A turn of the latent plane about (1, 0), in rows."""
+        turn = np.sqrt(15.0) * STEP
+        cos, sin = (f(turn * np.asarray(t_eval)) for f in (np.cos, np.sin))
+        q, p = z0[:, :1] - 1.0, z0[:, 1:] / turn
+        return np.stack(
+            [1.0 + q * cos + p * sin, turn * (p * cos - q * sin)], axis=-1
+        )
+
+
+def test_truth_is_that_of_the_test_trajectories(truth):
+    rows = truth.rows["test"]
+    assert truth.path.shape == (3, POINTS, 2)
+    np.testing.assert_array_equal(
+        truth.path[1, 7],
+        [
+            rows["angle"][POINTS + 7],
+            rows["velocity"][POINTS + 7],
+        ],
+    )
+    np.testing.assert_array_equal(truth.start[2], rows["x"][2 * POINTS])
+    np.testing.assert_allclose(truth.times, STEP * np.arange(POINTS), atol=1e-6)
+
+
+def test_energy_is_that_of_gymnasium_s_rod(truth):
+    """d/dt (5 (1 - cos a) + v^2 / 6) = 0 where dv/dt = -15 sin a."""
+    angle, velocity, step = 0.4, 1.3, 1e-6
+    moved = [angle + step * velocity, velocity - step * 15 * np.sin(angle)]
+    ends = hnn_tasks.energy(PIXELS, truth, np.array([[angle, velocity], moved]))
+    assert abs(ends[1] - ends[0]) / step < 1e-4
+    hanging = hnn_tasks.energy(PIXELS, truth, np.array([[0.0, 0.0]]))
+    assert hanging == 0.0
+
+
+def test_right_latent_motion_is_read_as_the_true_one(truth):
+    rows = truth.rows
+    both = {
+        name: np.concatenate([rows["train"][name], rows["test"][name]])
+        for name in rows["train"]
+    }
+    reader = hnn_pixels.StateReader(Swing(both), rows["train"])
+    path = reader.integrate(truth.start, truth.times[[0, -1]], truth.times)
+    np.testing.assert_allclose(path, truth.path, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("baseline", marks=pytest.mark.slow), "hnn"]
+)
+def test_run_has_the_measures_of_pixels(name, truth, tmp_path, monkeypatch):
+    config = hnn_table.make_config(PIXELS, name, 0, **TINY)
+    result = hnn_table.run_one(config, truth, tmp_path / f"{PIXELS}-{name}-0")
+    found = result["metrics"]
+    assert all(np.isfinite(value) for value in found.values())
+    frames = truth.rows["test"]["x"][:, :6].reshape(3, POINTS, 6)
+    frozen = np.square(frames - frames[:, :1]).mean()
+    assert found["frozen_frame_pixel_mse"] == pytest.approx(frozen, rel=1e-5)
+    mean = truth.rows["train"]["x"][:, :6].mean(axis=0)
+    expected = np.square(frames - mean).mean()
+    assert found["mean_image_pixel_mse"] == pytest.approx(expected, rel=1e-5)
+    text = hnn_report.format_tables([result])
+    assert "## On pixels" in text
+    assert f"({hnn_tasks.PAPER[PIXELS][name][2]:.2e})" in text
+    monkeypatch.setattr(hnn_tasks, "load_truth", lambda *args: truth)
+    files = hnn_figures.write_figures(PIXELS, tmp_path, tmp_path)
+    assert tmp_path / f"{PIXELS}-phase-{name}.png" in files
+
+
+def test_measured_loss_is_that_of_all_rows(truth):
+    config = hnn_table.make_config(PIXELS, "hnn", 0, **TINY)
+    keras.utils.set_random_seed(0)
+    model = hnn_table.make_model(config, truth)
+    x, change = (truth.rows["test"][name] for name in ("x", "dx_dt"))
+    image, canonical, field = (
+        term.numpy().mean() for term in model._terms(x, x + change)
+    )
+    found = hnn_measures.measure(model, PIXELS, truth)
+    expected = image + canonical + 0.1 * field
+    assert found["test_loss"] == pytest.approx(expected, rel=1e-4)
+    assert found["energy_mse"] == found["true_energy_mse"]
+
+
+def test_without_gymnasium_the_task_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    with pytest.raises(ImportError, match=r"pip install 'hgn-tf\[gym\]'"):
+        hnn_tasks.load_truth(PIXELS, str(tmp_path))
+
+
+def test_rollouts_have_no_row_on_pixels():
+    with pytest.raises(ValueError, match="pixel_pendulum must be one of"):
+        hnn_table.make_config(PIXELS, "hnn_rollout", 0)
