@@ -18,6 +18,7 @@ from hgn_tf import integrators, losses, networks
 from hgn_tf.integrators import rollout
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.hnn import HNN, DerivativeNet
+from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.phase import PhaseState
 
 __all__ = [
@@ -25,9 +26,24 @@ __all__ = [
     "HNN",
     "DerivativeNet",
     "PhaseState",
+    "PixelHNN",
     "integrators",
     "losses",
     "networks",
     "rollout",
 ]
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    # NHF needs TensorFlow Probability, which is an extra: not in __all__.
+    if name != "NHF":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from hgn_tf.models.nhf import NHF
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "`hgn_tf.NHF` needs TensorFlow Probability: "
+            f"pip install 'hgn-tf[nhf]'. Received: {error}."
+        ) from error
+    return NHF
