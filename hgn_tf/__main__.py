@@ -7,10 +7,12 @@ import sys
 import numpy as np
 
 import tfds_physics
-from hgn_tf import data, plotting
+from hgn_tf import data, plotting, table_commands
 from hgn_tf.animation import side_by_side, write_gif
-from hgn_tf.experiments import hnn_report, run_folder, train_hgn
+from hgn_tf.experiments import run_folder, train_hgn
 
+# What a caller can get wrong, or has not installed.
+_MISTAKES = (ValueError, TypeError, ArithmeticError, OSError, ImportError)
 _DEMO = ("physics_pendulum/small_clean", "demo", "runs/demo")
 
 # Rows of the printed table: metric, what it is, what to read it against.
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, TypeError, ArithmeticError, OSError) as error:
+    except _MISTAKES as error:
         if options.traceback:
             raise
         print(f"hgn-tf: {error}", file=sys.stderr)
@@ -136,13 +138,7 @@ def _parser():
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=pathlib.Path, required=True)
 
-    sub = command("hnn-table", _hnn_table, "train and score HNN from states")
-    sub.add_argument("--tasks", nargs="+", help="all if left out")
-    sub.add_argument("--models", nargs="+", help="all if left out")
-    sub.add_argument("--seeds", type=int, default=3, help="how many")
-    sub.add_argument("--figures", action="store_true", help="draw them too")
-    sub.add_argument("--results", type=pathlib.Path, default="results")
-    data_options(sub)
+    table_commands.add(command, data_options)
 
     sub = command("demo", _demo, "the whole path in ten minutes: runs/demo")
     data_options(sub)
@@ -233,7 +229,7 @@ def _rollout(options):
     path = model.rollout(model.infer(test.video), options.steps, dt)
     times = dt * np.arange(options.steps + 1)
     truth = data.true_video(builder, test, times)
-    _write_rows(options.out, [truth, model.decode(path.q).numpy()])
+    _write_rows(options.out, [truth, model.draw(path).numpy()])
     print(f"wrote {options.out}: the true motion above, the model below")
 
 
@@ -242,19 +238,6 @@ def _sample(options):
     motion = model.generate(options.samples, options.steps, seed=options.seed)
     _write_rows(options.out, [motion.video.numpy()])
     print(f"wrote {options.out}")
-
-
-def _hnn_table(options):
-    tables = hnn_report.make_tables(
-        options.tasks,
-        options.seeds,
-        options.models,
-        options.results,
-        options.data_dir,
-        figures=options.figures,
-        progress=print,
-    )
-    print(f"\n{tables}wrote {options.results / 'hnn_table.md'}")
 
 
 def _write_rows(path, rows):

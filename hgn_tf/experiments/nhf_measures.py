@@ -1,0 +1,142 @@
+"""What a density model is worth: its gap to the entropy, and its costs."""
+
+import time
+
+import numpy as np
+
+from hgn_tf.densities import Density
+from hgn_tf.experiments import nhf_minima
+
+# Of the test points; training points come from pairs (seed, number).
+_TEST_SEED = [2**31, 0, 1]
+_GRID = (5.5, 0.125)  # half width and step
+_GRID_SAMPLES = 64
+_DRAWN = 10_000
+
+
+def measure(
+    model,
+    density: Density,
+    num_points: int,
+    num_bound_points: int,
+    num_samples: int,
+) -> dict[str, float]:
+    """The measures of a trained model, in nats unless said.
+
+      gap_nats: Mean of ln p - ln p_model over test points, by importance
+        sampling for an NHF: 0 is perfect. gap_nats_stderr: over points.
+      gap_elbo_nats: The same of the ELBO, of an NHF, and its _stderr.
+      log_likelihood: Mean of ln p_model. elbo: Likewise of the ELBO.
+      entropy_nats: Of the density.
+      effective_samples: Mean over points, out of num_samples, of an NHF.
+      nonfinite: Test points whose ln p_model is not finite.
+      grid_mass: Integral of p_model over [-5.5, 5.5]^2; a density has 1 less
+        what lies outside. Of an NHF estimated with 64 momenta a point.
+      parameters: That are trained.
+      sample_seconds: CPU-seconds to draw 10,000 points.
+      log_prob_seconds: CPU-seconds for ln p of 10,000 points, from the time
+        a test point took.
+      minima, mode_distance: See `nhf_minima.measure`; where the density has
+        modes and the model a potential.
+
+    Args:
+      model: NHF or NormalizingFlow.
+      density: The truth.
+      num_points: Test points.
+      num_bound_points: The first of them that an NHF is measured on.
+      num_samples: Momenta a point, of an NHF.
+    Returns: Name -> number.
+    """
+    bound = hasattr(model, "importance")
+    points = density.sample(num_points, _TEST_SEED)
+    points = points[:num_bound_points] if bound else points
+    truth = density.log_prob(points)
+    evaluate = _log_prob_of(model, num_samples)
+    for rows in (2, 3):  # Traces, the second time for any number of rows.
+        evaluate(points[:rows])
+    seconds = time.process_time()
+    log_prob, more = evaluate(points)
+    seconds = time.process_time() - seconds
+    results = {
+        **_gap("gap_nats", truth - log_prob),
+        "log_likelihood": float(log_prob.mean()),
+        "entropy_nats": density.entropy(),
+        "nonfinite": int(np.sum(~np.isfinite(log_prob))),
+        "log_prob_seconds": seconds * _DRAWN / len(points),
+        "sample_seconds": _time_sampling(model),
+        "parameters": sum(w.shape.num_elements() for w in _trained(model)),
+    }
+    if bound:
+        results |= {
+            **_gap("gap_elbo_nats", truth - more["elbo"]),
+            "elbo": float(more["elbo"].mean()),
+            "effective_samples": float(more["effective_samples"].mean()),
+        }
+    if density.dim == 2:
+        results["grid_mass"] = _grid_mass(model)
+    if bound and density.modes is not None:
+        results |= nhf_minima.measure(model, density)
+    return results
+
+
+def measure_training(
+    model, rows: list[dict[str, str]], steps_per_epoch: int
+) -> dict[str, float]:
+    """What training cost and whether it was sound.
+
+      cpu_ms_per_step: Median over the epochs; so the first one, which
+        compiles, and others on the machine count little.
+      steps, dropped_steps: That the model has counted.
+      nonfinite_losses: Epochs whose mean loss is not finite.
+
+    Args:
+      model: After its training.
+      rows: Of log.csv.
+      steps_per_epoch: Optimiser steps of an epoch.
+    Returns: Name -> number.
+    """
+    cpu = [float(row["cpu_seconds"]) / steps_per_epoch for row in rows]
+    losses = np.array([float(row["loss"]) for row in rows])
+    return {
+        "cpu_ms_per_step": 1e3 * float(np.median(cpu)),
+        "steps": int(model.steps),
+        "dropped_steps": int(model.dropped_steps),
+        "nonfinite_losses": int(np.sum(~np.isfinite(losses))),
+    }
+
+
+def _log_prob_of(model, num_samples):
+    """Callable, points -> ln p_model and what else is known of them."""
+    if not hasattr(model, "importance"):
+        return lambda points: (model.log_prob(points).numpy(), {})
+
+    def evaluate(points):
+        found = model.importance(points, num_samples)
+        arrays = {name: x.numpy() for name, x in found._asdict().items()}
+        return arrays.pop("log_prob"), arrays
+
+    return evaluate
+
+
+def _gap(name, difference):
+    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    return {name: float(difference.mean()), f"{name}_stderr": float(error)}
+
+
+def _time_sampling(model):
+    model.sample(_DRAWN, seed=0)  # traces
+    start = time.process_time()
+    model.sample(_DRAWN, seed=1)
+    return time.process_time() - start
+
+
+def _grid_mass(model):
+    half_width, step = _GRID
+    line = np.arange(-half_width, half_width, step) + step / 2
+    grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
+    log_prob, _ = _log_prob_of(model, _GRID_SAMPLES)(grid)
+    return float(step**2 * np.exp(log_prob.astype(np.float64)).sum())
+
+
+def _trained(model):
+    return [variable.value for variable in model.trainable_variables]

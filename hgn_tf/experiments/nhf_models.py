@@ -1,0 +1,109 @@
+"""The models of the NHF tables, as data: each table is a dict of rows."""
+
+import dataclasses
+
+import keras
+
+from hgn_tf.models.flows import NormalizingFlow
+from hgn_tf.models.nhf import NHF
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A row: a model and its arguments.
+
+    Attributes:
+      kind: "nhf", or a name in `flows.FLOWS`.
+      settings: Arguments of `NHF` or of `NormalizingFlow`, as JSON holds
+        them; a prior as `distributions.distribution_config` writes it.
+      learning_rate: Adam's at the start of its cosine decay.
+      densities: Names of those with a row of it; None for all of the table.
+    """
+
+    kind: str = "nhf"
+    settings: dict = dataclasses.field(default_factory=dict)
+    learning_rate: float = 1e-3
+    densities: tuple[str, ...] | None = None
+
+
+def soft_uniform(sigma: float, beta: float) -> dict:
+    """The configuration of a `SoftUniform` prior."""
+    arguments = {"sigma": sigma, "beta": beta}
+    return {"distribution": "SoftUniform", "arguments": arguments}
+
+
+_MIXTURES = ("two_gaussians", "four_gaussians", "nine_gaussians")
+
+VARIANTS = {
+    # As the paper's A.2: 2 Hamiltonians of [d, 128, 128, 1] each for K and V.
+    "nhf_paper": Variant(),
+    "nhf_best": Variant(
+        settings={
+            "num_hamiltonians": 4,
+            "first_scale": 3.0,
+            "first_bias": 3.0,
+        }
+    ),
+    # One H with K = |p|^2 / 2 over 4 steps: its V has minima at the modes.
+    "nhf_fixed_kinetic": Variant(
+        settings={
+            "num_hamiltonians": 4,
+            "shared": True,
+            "kinetic_energy": "quadratic",
+            "prior": [soft_uniform(5.0, 8.0), "normal"],
+        },
+        densities=_MIXTURES,
+    ),
+    "realnvp": Variant("realnvp"),
+    "maf": Variant("maf"),
+    "spline": Variant("spline"),
+}
+
+# One thing at a time changed in nhf_paper.
+_STUDIED = ("nine_gaussians", "two_moons")
+STUDY = {
+    name: Variant(settings=settings, densities=_STUDIED)
+    for name, settings in {
+        "width_32": {"units": [32, 32]},
+        "width_64": {"units": [64, 64]},
+        "width_128": {},
+        "width_256": {"units": [256, 256]},
+        "depth_1": {"units": [128]},
+        "depth_3": {"units": [128, 128, 128]},
+        "hamiltonians_1": {"num_hamiltonians": 1},
+        "hamiltonians_4": {"num_hamiltonians": 4},
+        "hamiltonians_8": {"num_hamiltonians": 8, "dt": 0.25},
+        "prior_soft_uniform": {"prior": soft_uniform(6.0, 8.0)},
+        "prior_soft_uniform_q": {"prior": [soft_uniform(6.0, 8.0), "normal"]},
+    }.items()
+}
+TABLES = {"nhf_table": VARIANTS, "nhf_study": STUDY}
+
+
+def make_model(
+    kind: str,
+    settings: dict,
+    dim: int,
+    learning_rate: float,
+    num_steps: int,
+    seed: int,
+) -> keras.Model:
+    """The compiled and built model of a run, NHF or flow.
+
+    Args:
+      kind: "nhf" or a name in `flows.FLOWS`.
+      settings: Arguments of the model.
+      dim: Coordinates of a point.
+      learning_rate: Adam's first; it falls to 0 along a cosine.
+      num_steps: Of the cosine.
+      seed: Of the noise in training; weights take Keras's.
+    Raises: ValueError: for an unknown kind or argument.
+    """
+    if kind == "nhf":
+        model = NHF(**settings, seed=seed)
+    else:
+        model = NormalizingFlow(kind, **settings)
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, num_steps)
+    model.compile(keras.optimizers.Adam(schedule), jit_compile=True)
+    model.build((None, dim))
+    return model

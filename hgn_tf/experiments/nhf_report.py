@@ -1,0 +1,210 @@
+"""The NHF tables as text, from the results of their runs."""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from hgn_tf.animation import write_whole
+from hgn_tf.experiments import nhf_table
+
+_COSTS = (
+    ("parameters", "parameters", "{:.0f}"),
+    ("cpu_ms_per_step", "CPU ms a step", "{:.2f}"),
+    ("sample_seconds", "10,000 samples (CPU s)", "{:.3f}"),
+    ("log_prob_seconds", "ln p of 10,000 (CPU s)", "{:.3g}"),
+    ("effective_samples", "effective samples", "{:.0f}"),
+    ("grid_mass", "mass on the grid", "{:.4f}"),
+)
+_COUNTS = (
+    ("dropped_steps", "dropped steps"),
+    ("nonfinite_losses", "losses not finite"),
+    ("nonfinite", "ln p not finite"),
+)
+_MINIMA = (
+    ("minima", "minima", "{:.1f}"),
+    ("modes", "modes", "{:.0f}"),
+    ("mode_distance", "farthest mode from its minimum", "{:.3f}"),
+    ("minimum_distance", "farthest minimum from its mode", "{:.3f}"),
+)
+_TITLES = {
+    "nhf_table": "Neural Hamiltonian Flows beside the usual flows",
+    "nhf_study": "What the gap of a Neural Hamiltonian Flow depends on",
+}
+
+
+def make_tables(
+    densities: list[str] | None = None,
+    num_seeds: int = 3,
+    models: list[str] | None = None,
+    results_dir: pathlib.Path = pathlib.Path("results"),
+    runs_dir: pathlib.Path = pathlib.Path("runs"),
+    table: str = "nhf_table",
+    progress: Callable[[str], None] = lambda line: None,
+) -> str:
+    """Runs what is not done yet; writes <table>.md and <table>/*.json.
+
+    Args:
+      densities: Keys of `densities.DENSITIES`; None for all of the table.
+      num_seeds: Seeds 0 .. num_seeds - 1.
+      models: Rows of the table; None for all.
+      results_dir: Where the results go.
+      runs_dir: Where the models and their figures go, in <table>.
+      table: "nhf_table", or "nhf_study" for the study of what matters.
+      progress: Told a line a run.
+    Returns: the tables as Markdown.
+    """
+    results = []
+    for result in nhf_table.run(
+        densities,
+        num_seeds,
+        models,
+        table,
+        results_dir / table,
+        runs_dir / table,
+    ):
+        results.append(result)
+        metrics = result["metrics"]
+        progress(
+            f"{result['dataset']} {result['model']} seed {result['seed']}: "
+            f"gap {metrics['gap_nats']:.4f} +- "
+            f"{metrics['gap_nats_stderr']:.4f} nats, "
+            f"{metrics['cpu_ms_per_step']:.2f} CPU ms a step"
+        )
+    text = format_tables(results, table) + "\n"
+    write_whole(results_dir / f"{table}.md", text.encode("utf-8"))
+    return text
+
+
+def format_tables(results: list[dict], table: str = "nhf_table") -> str:
+    """Markdown: gaps to the entropy, costs, and minima of the potential.
+
+    Args:
+      results: Of runs, as their JSON files have them.
+      table: A key of `nhf_models.TABLES`.
+    """
+    config = results[0]["config"]
+    seeds = len({result["seed"] for result in results})
+    parts = [
+        f"# {_TITLES[table]}",
+        "Made by `hgn-tf nhf-table"
+        f"{' --study' if table == 'nhf_study' else ''}`: "
+        f"{config['num_steps']:,} steps of {config['batch_size']} fresh "
+        f"points. Means over {seeds} seed{'s' if seeds > 1 else ''}, +- the "
+        f"standard error over them; JSON of each run in `{table}/`.",
+        "## Gap to the entropy, in nats",
+        "E[ln p - ln p_model] on "
+        f"{config['num_points']:,} test points; 0 is perfect. Of an NHF by "
+        f"importance sampling, {config['num_samples']:,} momenta a point, on "
+        f"{config['num_bound_points']:,} of the points, since that costs so "
+        "many times more.",
+        _matrix(results, "gap_nats"),
+    ]
+    bounds = _having(results, "gap_elbo_nats")
+    if bounds:
+        parts += [
+            "The same of the evidence lower bound, which is what an NHF is "
+            "trained on:",
+            _matrix(bounds, "gap_elbo_nats"),
+        ]
+    parts += ["## Costs", "Means over densities and seeds.", _costs(results)]
+    with_minima = _having(results, "minima")
+    if with_minima:
+        parts += [
+            "## Minima of the learned potential",
+            "V(q) of the last Hamiltonian, minimised from a lattice of "
+            "starts; a mode is found if a minimum is within 0.1. Where K(p) "
+            "is learned the samples are right without such minima.",
+            _minima(with_minima),
+        ]
+    return "\n\n".join(parts)
+
+
+def _having(results, name):
+    return [result for result in results if name in result["metrics"]]
+
+
+def _matrix(results, name):
+    """A row a model, a column a density."""
+    densities = _unique(results, "dataset")
+    rows = []
+    for model in _unique(results, "model"):
+        cells = [
+            _cell(_of(results, model, density), name) for density in densities
+        ]
+        rows.append([model, *cells])
+    return _table(["model", *densities], rows)
+
+
+def _costs(results):
+    reference = _of(results, "realnvp")
+    titles = ["model", *(title for _, title, _ in _COSTS)]
+    titles += [title for _, title in _COUNTS]
+    if reference:
+        titles.append("a step, over RealNVP's")
+    rows = []
+    for model in _unique(results, "model"):
+        of_model = _of(results, model)
+        cells = [
+            _mean_text(of_model, name, text) for name, _, text in _COSTS
+        ] + [f"{sum(_values(of_model, name)):.0f}" for name, _ in _COUNTS]
+        if reference:
+            step, theirs = (
+                np.mean(_values(runs, "cpu_ms_per_step"))
+                for runs in (of_model, reference)
+            )
+            cells.append(f"{step / theirs:.2f}")
+        rows.append([model, *cells])
+    return _table(titles, rows)
+
+
+def _minima(results):
+    rows = []
+    for density in _unique(results, "dataset"):
+        for model in _unique(results, "model"):
+            runs = _of(results, model, density)
+            if runs:
+                cells = [
+                    _mean_text(runs, name, text) for name, _, text in _MINIMA
+                ]
+                rows.append([density, model, *cells])
+    return _table(["density", "model", *(t for _, t, _ in _MINIMA)], rows)
+
+
+def _of(results, model, density=None):
+    return [
+        result
+        for result in results
+        if result["model"] == model and density in (None, result["dataset"])
+    ]
+
+
+def _unique(results, name):
+    return list(dict.fromkeys(result[name] for result in results))
+
+
+def _values(results, name):
+    """Of the runs that have it; null in the JSON is none."""
+    values = [result["metrics"].get(name) for result in results]
+    return [value for value in values if value is not None]
+
+
+def _mean_text(results, name, text):
+    values = _values(results, name)
+    return text.format(np.mean(values)) if values else ""
+
+
+def _cell(results, name):
+    values = _values(results, name)
+    if not values:
+        return ""
+    text = f"{np.mean(values):.3f}"
+    if len(values) > 1:
+        error = np.std(values, ddof=1) / np.sqrt(len(values))
+        text += f" +- {error:.3f}"
+    return text
+
+
+def _table(titles, rows):
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
