@@ -11,7 +11,7 @@ from scipy import stats
 
 import hgn_tf
 from hgn_tf.distributions import SoftUniform
-from hgn_tf.models import flow_density
+from hgn_tf.models import flow_density, flow_path
 from hgn_tf.models.momentum import FlowMomentum
 from hgn_tf.models.nhf import NHF
 from hgn_tf.networks import (
@@ -42,6 +42,14 @@ CASES = {
     "paper": {},
     "wide": {**SMALL, "first_scale": 3.0, "first_bias": 3.0},
     "shared": {**SMALL, "shared": True, "kinetic_energy": "quadratic"},
+    "bumps": {
+        "num_hamiltonians": 3,  # enough to run in a loop
+        "energy": "bumps",
+        "units": (8,),
+        "scaling": True,
+        "posterior": "affine",
+        "posterior_units": (8,),
+    },
     "everything": EVERYTHING,
 }
 
@@ -234,7 +242,15 @@ def test_trajectory_goes_from_the_prior_to_the_samples():
     assert stats.kstest(first, lambda s: cdf(s).numpy()).pvalue > 0.01
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow)
+        if name == "everything"
+        else name
+        for name in CASES
+    ],
+)
 def test_every_variable_moves_in_a_step(name):
     model = compiled(**CASES[name])
     before = [variable.numpy() for variable in model.trainable_variables]
@@ -253,6 +269,28 @@ def test_saved_model_is_the_same_density(name, tmp_path):
     q = points(5)
     np.testing.assert_array_equal(again.elbo(q, 3), model.elbo(q, 3))
     np.testing.assert_array_equal(again.sample(5), model.sample(5))
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_loop_through_stacked_flows_is_their_chain(direction):
+    model = NHF(**CASES["bumps"])
+    model.build((None, 2))
+    states = tf.constant(points(7, 4))
+    looped = flow_path.advance_through(model.flows, states, direction)
+    chain = tfp.bijectors.Chain(model.flows[::-1])
+    chained = chain.forward if direction == 1 else chain.inverse
+    np.testing.assert_allclose(looped, chained(states), atol=1e-5)
+
+
+def test_adapted_scaling_is_that_of_the_points():
+    model, data = NHF(**CASES["bumps"]), 3.0 * points() + [5.0, -1.0]
+    model.adapt(data)
+    q, p = np.split(model.affine.inverse(np.hstack([data, data])), 2, axis=1)
+    np.testing.assert_allclose(q.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(q.std(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(p, data, atol=1e-5)
+    with pytest.raises(ValueError, match="needs a data scaling"):
+        NHF().adapt(data)
 
 
 def test_resumed_run_is_the_same_run(tmp_path):
@@ -431,7 +469,7 @@ def test_questions_that_cannot_be_answered_are_refused():
         ({"num_samples": 0}, "`num_samples` must be at least 1"),
         ({"dt": 0.0}, "`dt` must be a finite number"),
         ({"kinetic_energy": "p^2"}, "\\['learned', 'quadratic'\\]"),
-        ({"posterior": "spline"}, "\\['flow', 'gaussian'\\]"),
+        ({"posterior": "spline"}, "\\['affine', 'flow', 'gaussian'\\]"),
         ({"hamiltonians": []}, "`hamiltonians` must be 2"),
         ({"kl_tolerance": -1.0}, "`tolerance` and `rate` must be positive"),
     ],

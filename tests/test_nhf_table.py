@@ -259,7 +259,8 @@ def test_tables_have_the_rows_that_were_asked_for():
 )
 def test_every_row_makes_a_model(name, table):
     row = TABLES[table][name]
-    model = nhf_fit.make_model(row.kind, row.settings, 2, 1e-3, 20, 0)
+    moons = get_density("two_moons")
+    model = nhf_fit.make_model(row.kind, row.settings, moons, 1e-3, 20, 0)
     assert model.count_params() > 1000
 
 
@@ -274,7 +275,7 @@ def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="multiple of 20. Received: 30"):
         make_config("rings", "maf", num_steps=30)
     with pytest.raises(ValueError, match="Unrecognized.*unit"):
-        nhf_fit.make_model("maf", {"unit": 3}, 2, 1e-3, 20, 0)
+        nhf_fit.make_model("maf", {"unit": 3}, None, 1e-3, 20, 0)
     with pytest.raises(ValueError, match=r"\['glow'\] and 1 seeds"):
         next(nhf_table.run(models=["glow"], num_seeds=1))
     with pytest.raises(ValueError, match="'nhf_study'.*Received: 'nhf'"):

@@ -18,6 +18,7 @@ def test_readme_code_runs(tmp_path, monkeypatch, data_dir):
     assert blocks
     code = "\n".join(blocks).replace("small_clean", "tiny")
     code = re.sub(r"epochs=\d+", "epochs=1", code)
+    code = code.replace("20_000", "1_280")
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(code, str(README), "exec"), names)
@@ -25,6 +26,8 @@ def test_readme_code_runs(tmp_path, monkeypatch, data_dir):
     assert names["energy"].shape == (4,)
     assert names["samples"].shape[0] == 8
     assert (tmp_path / "pendulum.keras").exists()
+    assert names["swing"].shape == (100, 2)
+    assert names["log_prob"].shape == (100,) and names["new"].shape == (1000, 2)
 
 
 def test_the_first_block_has_ten_lines_of_code():

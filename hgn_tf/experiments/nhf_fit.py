@@ -109,7 +109,7 @@ def fit_density(
     model = make_model(
         config.kind,
         config.settings,
-        density.dim,
+        density,
         config.learning_rate,
         config.num_steps,
         config.seed,

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from hgn_tf.densities import Density
 from hgn_tf.models.flows import NormalizingFlow
 from hgn_tf.models.nhf import NHF
 
@@ -32,26 +33,37 @@ def soft_uniform(sigma: float, beta: float) -> dict:
     return {"distribution": "SoftUniform", "arguments": arguments}
 
 
+_ADAPTED = 20_000
 _MIXTURES = ("two_gaussians", "four_gaussians", "nine_gaussians")
 
 VARIANTS = {
     # As the paper's A.2: 2 Hamiltonians of [d, 128, 128, 1] each for K and V.
     "nhf_paper": Variant(),
+    # Many steps of local bumps around a turn of phase space by 60 degrees.
     "nhf_best": Variant(
         settings={
-            "num_hamiltonians": 4,
-            "first_scale": 3.0,
-            "first_bias": 3.0,
-        }
+            "num_hamiltonians": 20,
+            "dt": 1.0,
+            "energy": "bumps",
+            "units": [64],
+            "scaling": True,
+            "posterior": "affine",
+            "posterior_units": [64, 64],
+        },
+        learning_rate=1e-2,
     ),
     # One H with K = |p|^2 / 2 over 4 steps: its V has minima at the modes.
     "nhf_fixed_kinetic": Variant(
         settings={
             "num_hamiltonians": 4,
             "shared": True,
+            # A well of the modes' width turns phase space by 90 degrees in
+            # about this time; steps of 0.25 are too long (gap 0.5 for 0.04).
+            "dt": 0.125,
             "kinetic_energy": "quadratic",
             "prior": [soft_uniform(5.0, 8.0), "normal"],
         },
+        learning_rate=3e-3,
         densities=_MIXTURES,
     ),
     "realnvp": Variant("realnvp"),
@@ -83,17 +95,19 @@ TABLES = {"nhf_table": VARIANTS, "nhf_study": STUDY}
 def make_model(
     kind: str,
     settings: dict,
-    dim: int,
+    density: Density,
     learning_rate: float,
     num_steps: int,
     seed: int,
 ) -> keras.Model:
     """The compiled and built model of a run, NHF or flow.
 
+    A data scaling starts at that of 20,000 points.
+
     Args:
       kind: "nhf" or a name in `flows.FLOWS`.
       settings: Arguments of the model.
-      dim: Coordinates of a point.
+      density: What it will be trained on.
       learning_rate: Adam's first; it falls to 0 along a cosine.
       num_steps: Of the cosine.
       seed: Of the noise in training; weights take Keras's.
@@ -105,5 +119,7 @@ def make_model(
         model = NormalizingFlow(kind, **settings)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, num_steps)
     model.compile(keras.optimizers.Adam(schedule), jit_compile=True)
-    model.build((None, dim))
+    model.build((None, density.dim))
+    if settings.get("scaling"):
+        model.adapt(density.sample(_ADAPTED, seed))
     return model

@@ -15,7 +15,8 @@ from hgn_tf.networks import serializable
 
 tfb = tfp.bijectors
 
-# Scales stay within exp(+-2): without a bound one bad step makes them infinite.
+# Scales stay within exp(+-2) a layer: without a bound one bad step makes them
+# infinite.
 _MAX_LOG_SCALE = 2.0
 # Least width, height and slope of a spline's bin, as a share of the mean one.
 _MIN_BIN = 1e-2
@@ -238,9 +239,10 @@ def autoregressive(network, dim: int, index: int) -> tfb.Bijector:
 def _start(index):
     """Activation and first weights of a layer; None for the last one.
 
-    In one dimension units that all bend at 0 are nearly one unit, so the first
-    biases spread them over the data. Of RealNVP on the rings, 8,000 steps:
-    gap 0.8 without that, 0.3 with it and more layers.
+    Units that all bend at 0 are nearly one unit where the input has one
+    dimension, so the first biases spread them over the data; tanh stays bounded
+    where there are no data. Of RealNVP on the rings, 16 layers and 4,000
+    steps, one seed: gap 0.41, and 0.80 with relu.
     """
     biases = keras.initializers.RandomUniform(-3.0, 3.0)
     return {

@@ -38,14 +38,12 @@ def advance_through(
     steps = rows(tf.stack(steps))
     arrays = [rows(weight.value) for weight in stack.stacks]
 
-    def advance(x, dt, *weights):
-        view = HamiltonianView(stack, None, weights)
-        return LeapfrogFlow(view, flows[0].num_steps).advance(x, dt)
-
     def body(done, x):
         index = done if direction > 0 else count - 1 - done
         weights = [array.read(index) for array in arrays]
-        return done + 1, _recomputed(advance)(x, steps.read(index), *weights)
+        view = HamiltonianView(stack, None, weights)
+        flow = LeapfrogFlow(view, flows[0].num_steps)
+        return done + 1, flow.advance(x, steps.read(index))
 
     return tf.while_loop(
         lambda done, _: done < count, body, (0, x), maximum_iterations=count
@@ -60,28 +58,3 @@ def _stacked(flows):
     whole = [view.index for view in views] == list(range(views[0].stack.count))
     same = len({id(view.stack) for view in views}) == 1
     return whole and same and len(flows) > 2
-
-
-def _recomputed(function):
-    """`function` of tensors; its gradient keeps the arguments alone.
-
-    What a step computes on its way is then done twice, which costs less than
-    to store it in a loop.
-    """
-
-    @tf.custom_gradient
-    def call(*arguments):
-        def gradient(upstream):
-            with tf.GradientTape() as tape:
-                tape.watch(arguments)
-                result = function(*arguments)
-            return tape.gradient(
-                result,
-                arguments,
-                upstream,
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
-            )
-
-        return function(*arguments), gradient
-
-    return call

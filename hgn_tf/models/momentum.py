@@ -5,6 +5,7 @@ batch, dim] that gives samples p of the noise's shape and the logarithm of
 their density, [samples, batch].
 """
 
+import functools
 import math
 
 import keras
@@ -161,7 +162,11 @@ class FlowMomentum(keras.layers.Layer):
         }
 
 
-POSTERIORS = {"gaussian": GaussianMomentum, "flow": FlowMomentum}
+POSTERIORS = {
+    "gaussian": GaussianMomentum,
+    "affine": functools.partial(FlowMomentum, activation="silu", bins=0),
+    "flow": FlowMomentum,
+}
 
 
 def make_posterior(posterior, units, dtype):

@@ -77,8 +77,8 @@ class NHF(FlowDensity, BoundTraining, keras.Model):
       prior: Of (q_0, p_0), see `distributions.phase_prior`.
       scaling: End the flow by a learned scale and shift of each q and p,
         which `adapt(points)` starts at those of the points.
-      posterior: "gaussian" as in the paper, "flow", or a layer as in
-        `models.momentum`.
+      posterior: "gaussian" as in the paper, "affine", "flow", or a layer as
+        in `models.momentum`.
       posterior_units: Hidden widths of the posterior's MLPs.
       kl_tolerance: Nats that KL(f(p | q) || prior(p)) may have; None: any.
       drift_tolerance: Mean |change of H| that leapfrog may leave; None: any.
