@@ -29,7 +29,7 @@ demo: $(VENV)/.stamp-run
 	$(BIN)/hgn-tf demo
 
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .

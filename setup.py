@@ -33,7 +33,7 @@ INSTALL = [
 ]
 NHF = ["tensorflow-probability[tf]==0.25.0"]
 RUFF = ["ruff==0.17.6"]  # The same version in .pre-commit-config.yaml.
-TEST = [*NHF, "pytest>=8", "dill"]
+TEST = [*NHF, "pytest>=8", "pytest-xdist>=3", "dill"]
 
 setuptools.setup(
     name="hgn-tf",

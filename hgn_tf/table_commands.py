@@ -31,7 +31,8 @@ def add(command, data_options) -> None:
     )
     sub.add_argument("--results", type=pathlib.Path, default="results")
 
-    sub = command("nhf-fit", _nhf_fit, "train an NHF, or a flow, on a density")
+    sub = command("nhf", _nhf_fit, "train an NHF, or a flow, on a density")
+    sub.add_argument("action", choices=["fit"])
     sub.add_argument("--density", required=True, help="such as nine_gaussians")
     sub.add_argument("--model", default="nhf_best", help="row of a table")
     sub.add_argument("--seed", type=int, default=0)
