@@ -9,8 +9,12 @@ from hgn_tf.experiments import nhf_minima
 
 # Of the test points; training points come from pairs (seed, number).
 _TEST_SEED = [2**31, 0, 1]
-_GRID = (5.5, 0.125)  # half width and step
+_HALF_WIDTH = 5.5  # of the grid
+# A sharp ridge of a flow between coarse points costs the sum 1e-2: 0.125 gave
+# 0.989 where 0.03 gave 1.0002. An NHF pays for each point with many momenta.
+_STEP, _BOUND_STEP = 1 / 32, 1 / 8
 _GRID_SAMPLES = 64
+_GRID_ROWS = 20_000  # at once
 _DRAWN = 10_000
 
 
@@ -73,7 +77,9 @@ def measure(
             "effective_samples": float(more["effective_samples"].mean()),
         }
     if density.dim == 2:
-        results["grid_mass"] = _grid_mass(model)
+        results["grid_mass"] = _grid_mass(
+            model, _BOUND_STEP if bound else _STEP
+        )
     if bound and density.modes is not None:
         results |= nhf_minima.measure(model, density)
     return results
@@ -130,12 +136,15 @@ def _time_sampling(model):
     return time.process_time() - start
 
 
-def _grid_mass(model):
-    half_width, step = _GRID
-    line = np.arange(-half_width, half_width, step) + step / 2
+def _grid_mass(model, step):
+    line = np.arange(-_HALF_WIDTH, _HALF_WIDTH, step) + step / 2
     grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
-    log_prob, _ = _log_prob_of(model, _GRID_SAMPLES)(grid)
-    return float(step**2 * np.exp(log_prob.astype(np.float64)).sum())
+    evaluate = _log_prob_of(model, _GRID_SAMPLES)
+    mass = 0.0
+    for first in range(0, len(grid), _GRID_ROWS):
+        log_prob, _ = evaluate(grid[first : first + _GRID_ROWS])
+        mass += np.exp(log_prob.astype(np.float64)).sum()
+    return float(step**2 * mass)
 
 
 def _trained(model):
