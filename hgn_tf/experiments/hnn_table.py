@@ -18,6 +18,7 @@ from hgn_tf.experiments import hnn_pixels, hnn_tasks, run_folder
 from hgn_tf.experiments.hnn_measures import measure, measure_long
 from hgn_tf.experiments.hnn_tasks import TASKS, Truth
 from hgn_tf.models.hnn import HNN, DerivativeNet
+from hgn_tf.models.inner_steps import most_inner_steps
 from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.models.state_field import StateField
 from hgn_tf.training import peak_memory_mb
@@ -272,9 +273,9 @@ class _Tail(keras.callbacks.Callback):
 
 def _inner_steps(config):
     """Steps a compiled call: what divides an epoch, within the limit."""
-    steps = config.num_steps // _EPOCHS
-    most = TASKS[config.task].inner_steps
-    return max(each for each in range(1, most + 1) if steps % each == 0)
+    return most_inner_steps(
+        config.num_steps // _EPOCHS, TASKS[config.task].inner_steps
+    )
 
 
 def _spacing(rows):

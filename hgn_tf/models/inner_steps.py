@@ -32,6 +32,6 @@ def run_steps(step: Callable, data, count: int) -> None:
     )
 
 
-def most_inner_steps(num_steps: int) -> int:
-    """The largest divisor of `num_steps` that is 100 or less."""
-    return max(each for each in range(1, 101) if num_steps % each == 0)
+def most_inner_steps(num_steps: int, limit: int = 100) -> int:
+    """The largest divisor of `num_steps` that is `limit` or less."""
+    return max(each for each in range(1, limit + 1) if num_steps % each == 0)
