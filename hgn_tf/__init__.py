@@ -14,12 +14,13 @@
 `models.hgn.HGN.call` says the same in the same order.
 """
 
-from hgn_tf import integrators, losses, networks
+from hgn_tf import integrators, losses, networks, presets
 from hgn_tf.integrators import rollout
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.hnn import HNN, DerivativeNet
 from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.phase import PhaseState
+from hgn_tf.presets import list_presets
 
 __all__ = [
     "HGN",
@@ -28,8 +29,10 @@ __all__ = [
     "PhaseState",
     "PixelHNN",
     "integrators",
+    "list_presets",
     "losses",
     "networks",
+    "presets",
     "rollout",
 ]
 __version__ = "0.1.0"

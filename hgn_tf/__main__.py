@@ -9,7 +9,7 @@ import numpy as np
 import tfds_physics
 from hgn_tf import data, plotting, table_commands
 from hgn_tf.animation import side_by_side, write_gif
-from hgn_tf.experiments import run_folder, train_hgn
+from hgn_tf.experiments import hgn_models, run_folder, train_hgn
 
 # What a caller can get wrong, or has not installed.
 _MISTAKES = (ValueError, TypeError, ArithmeticError, OSError, ImportError)
@@ -101,7 +101,7 @@ def _parser():
     sub = command("train", _train, "train an HGN, or go on where it was")
     sub.add_argument("dataset", help="such as physics_pendulum/small")
     sub.add_argument(
-        "--budget", default="cpu", help=f"one of {list(train_hgn.BUDGETS)}"
+        "--budget", default="cpu", help=f"one of {list(hgn_models.BUDGETS)}"
     )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=pathlib.Path, help="the run's folder")
@@ -173,7 +173,7 @@ def _preview(options):
 
 
 def _train(options):
-    config = train_hgn.make_config(
+    config = hgn_models.make_config(
         options.dataset,
         options.budget,
         seed=options.seed,
@@ -186,7 +186,7 @@ def _train(options):
 
 def _demo(options):
     dataset, budget, run_dir = _DEMO
-    config = train_hgn.make_config(dataset, budget)
+    config = hgn_models.make_config(dataset, budget)
     _train_and_evaluate(config, pathlib.Path(run_dir), options.data_dir, 1)
 
 

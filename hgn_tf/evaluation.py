@@ -9,10 +9,13 @@ from hgn_tf.phase import PhaseState
 # dt of a rollout in units of the model's, by name.
 SPEEDS = {"backward": -1.0, "double_speed": 2.0, "half_speed": 0.5}
 _LONG_FRAMES = (60, 120, 240)
+# A forecast is scored from this frame on.
+_FORECAST_START = 5
 _BATCH = 50
 _LONG_BATCH = 10
 _NUM_SHOWN = 4
 _NUM_OTHER_SPEED = 200
+_NUM_MOVING = 100
 _FLOOR_SAMPLES = 16
 
 
@@ -22,7 +25,9 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
     States are inferred from the first `model.num_inference_frames` frames, by
     the posterior's mean, and rolled out over all frames. Errors are squared
     errors a pixel on recorded frames in [0, 1], times 1e4 where the name says
-    e4. The noise floor is the error of the expected frame given the true
+    e4. A model that sees at most five frames is scored on the frames after
+    them too, as forecast_*, where the frozen frame is the last one seen. The
+    noise floor is the error of the expected frame given the true
     state, on the same frames; the excess is what lies above it. Backward,
     double speed and half speed rollouts are scored against the true motion,
     without noise.
@@ -39,6 +44,8 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
     test = data.load_split(builder, "test", num_examples)
     states, errors, _ = _predict(model, builder, test, image, _BATCH)
     scores = _scores(errors)
+    if model.num_inference_frames <= _FORECAST_START:
+        scores |= _forecast(errors, test)
     arrays = {f"per_frame_{name}": x.mean(axis=0) for name, x in errors.items()}
     arrays["per_frame_model_stderr"] = metrics.mean_and_stderr(errors["model"])[
         1
@@ -51,6 +58,7 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
     for part in (
         _energies(model, test, path),
         _reversal(model, states, path),
+        _moves(model, test),
         _shown(model, test, path),
         *(_other_speed(model, builder, test, states, name) for name in SPEEDS),
         _extrapolation(model, builder, image),
@@ -140,14 +148,33 @@ def _scores(errors):
     return scores
 
 
+def _forecast(errors, test):
+    """Mean errors of the frames from _FORECAST_START on."""
+    video = test.video[:, _FORECAST_START - 1 :] / np.float32(255.0)
+    errors = {
+        name: error[:, _FORECAST_START:] for name, error in errors.items()
+    }
+    still = np.broadcast_to(video[:, :1], video[:, 1:].shape)
+    errors["frozen_frame"] = metrics.pixel_mse_per_frame(video[:, 1:], still)
+    scores = {}
+    for name, error in errors.items():
+        mean, stderr = metrics.mean_and_stderr(error.mean(axis=1))
+        name = "forecast" if name == "model" else f"forecast_{name}"
+        scores[f"{name}_mse_e4"] = 1e4 * mean
+        scores[f"{name}_mse_e4_stderr"] = 1e4 * stderr
+    return scores
+
+
 def _energies(model, test, path):
     along = model.energy(path).numpy()
     drift, stderr = metrics.mean_and_stderr(metrics.energy_drift(along))
+    variance = metrics.energy_variance(along).mean()
     scores = {
         "energy_r2": metrics.r_squared(along[:, 0], test.energy),
         "energy_drift": drift,
         "energy_drift_stderr": stderr,
-        "energy_variance": metrics.energy_variance(along).mean(),
+        "energy_variance": variance,
+        "energy_variance_share": variance / along[:, 0].var(),
     }
     return scores, {
         "learned_energy_along": along[:_NUM_SHOWN],
@@ -163,6 +190,16 @@ def _reversal(model, states, path):
     returned = PhaseState(back.q[:, -1].numpy(), back.p[:, -1].numpy())
     error = metrics.reversibility_error(states, returned)
     return {"reversibility_error": error.mean()}, {}
+
+
+def _moves(model, test):
+    """Whether the model has collapsed to a still image."""
+    motion = model.motion(test.video[:_NUM_MOVING])
+    return {
+        "gradient_norm": motion.gradient_norm,
+        "gradient_norm_share": motion.gradient_norm / motion.spread,
+        "collapsed": float(motion.collapsed),
+    }, {}
 
 
 def _shown(model, test, path):

@@ -11,7 +11,7 @@ import pytest
 import tfds_physics
 from hgn_tf import data, training
 from hgn_tf.__main__ import format_table, main
-from hgn_tf.experiments import train_hgn
+from hgn_tf.experiments import hgn_models, train_hgn
 
 DATASET = "physics_pendulum/tiny"
 SHORT = {
@@ -187,7 +187,7 @@ def test_a_model_file_cut_in_half_is_named(run_dir, tmp_path, capsys):
 @pytest.mark.slow
 def test_the_paper_budget_starts_and_steps(tmp_path):
     # Tracing 29 steps of convolutional energies takes most of a minute.
-    config = train_hgn.make_config(
+    config = hgn_models.make_config(
         DATASET, "paper", num_steps=2, steps_per_epoch=2, batch_size=2
     )
     train_hgn.train(config, tmp_path, verbose=0)

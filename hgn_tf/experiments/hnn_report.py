@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hgn_tf.animation import write_whole
-from hgn_tf.experiments import hnn_table
+from hgn_tf.experiments import hnn_table, markdown, run_folder
 from hgn_tf.experiments.hnn_figures import write_figures
 from hgn_tf.experiments.hnn_tasks import (
     METRICS,
@@ -16,6 +16,15 @@ from hgn_tf.experiments.hnn_tasks import (
     THEIR_CPU_SECONDS,
 )
 
+_PUBLISHED = (
+    "task",
+    "model",
+    "train loss",
+    "floor",
+    "test loss",
+    "floor",
+    "energy MSE",
+)
 _CORRECTED = (
     ("true_energy_mse", "energy MSE"),
     ("true_energy_mse_median", "median over trials"),
@@ -49,6 +58,8 @@ def make_tables(
 ) -> str:
     """Runs what is not done yet; writes hnn_table.md and hnn_table/*.json.
 
+    The text is made of all results that are there, whichever were asked for.
+
     Args:
       tasks: Keys of TASKS; None for all.
       num_seeds: Seeds 0 .. num_seeds - 1.
@@ -61,16 +72,14 @@ def make_tables(
     Returns: the tables as Markdown.
     """
     folder = results_dir / "hnn_table"
-    results = []
     for result in hnn_table.run(
         tasks, num_seeds, models, folder, runs_dir, data_dir
     ):
-        results.append(result)
         progress(
             f"{result['dataset']} {result['model']} seed {result['seed']}: "
             + ", ".join(f"{m} {result['metrics'][m]:.2e}" for m in METRICS)
         )
-    text = format_tables(results) + "\n"
+    text = format_tables(run_folder.read_results(folder)) + "\n"
     write_whole(results_dir / "hnn_table.md", text.encode("utf-8"))
     for task in (tasks or TASKS) if figures else ():
         write_figures(task, runs_dir, folder, data_dir)
@@ -135,9 +144,7 @@ def _published(groups):
             if name in _FLOORS:
                 cells.append(_cell(results, _FLOORS[name], spread=False))
         rows.append(cells)
-    return _table(
-        "task, model, train loss, floor, test loss, floor, energy MSE", rows
-    )
+    return markdown.table(_PUBLISHED, rows)
 
 
 def _corrected(groups):
@@ -168,8 +175,8 @@ def _measured(groups, columns):
         [*key, *(_cell(results, name) for name, _ in columns)]
         for key, results in groups.items()
     ]
-    titles = [title.replace(",", "") for _, title in columns]
-    return _table(", ".join(["task", "model", *titles]), rows)
+    titles = [title for _, title in columns]
+    return markdown.table(["task", "model", *titles], rows)
 
 
 def _costs(groups):
@@ -186,7 +193,7 @@ def _costs(groups):
                 "" if theirs is None else f"{seconds / theirs:.2f}",
             ]
         )
-    return _table("task, model, ours, theirs, ratio", rows)
+    return markdown.table(["task", "model", "ours", "theirs", "ratio"], rows)
 
 
 def _cell(results, name, spread=True):
@@ -202,9 +209,3 @@ def _cell(results, name, spread=True):
 def _seeds(results):
     count = len({result["seed"] for result in results})
     return f"{count} seed{'s' if count > 1 else ''}"
-
-
-def _table(titles, rows):
-    titles = titles.split(", ")
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -176,7 +176,7 @@ def run(
     for config in wanted:
         name = f"{config.task}-{config.model}-{config.seed}"
         path = results_dir / f"{name}.json"
-        result = _read_result(path, config)
+        result = run_folder.read_result(path, config)
         if result is None:
             if config.task not in truths:
                 truths[config.task] = hnn_tasks.load_truth(
@@ -285,16 +285,3 @@ def _spacing(rows):
 
 def _as_json(config):
     return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def _read_result(path, config):
-    """The result of the same run, if it is there.
-
-    A setting that is younger than the result had its default then.
-    """
-    if not path.exists():
-        return None
-    result = json.loads(path.read_text(encoding="utf-8"))
-    settings = result["config"]
-    there = Config(**{**settings, "units": tuple(settings["units"])})
-    return result if there == config else None

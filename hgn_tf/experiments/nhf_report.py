@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from hgn_tf.animation import write_whole
-from hgn_tf.experiments import nhf_table
+from hgn_tf.experiments import markdown, nhf_table, run_folder
+from hgn_tf.experiments.nhf_models import TABLES
 
 _COSTS = (
     ("parameters", "parameters", "{:.0f}"),
@@ -44,6 +45,8 @@ def make_tables(
 ) -> str:
     """Runs what is not done yet; writes <table>.md and <table>/*.json.
 
+    The text is made of all results that are there, whichever were asked for.
+
     Args:
       densities: Keys of `densities.DENSITIES`; None for all of the table.
       num_seeds: Seeds 0 .. num_seeds - 1.
@@ -54,7 +57,6 @@ def make_tables(
       progress: Told a line a run.
     Returns: the tables as Markdown.
     """
-    results = []
     for result in nhf_table.run(
         densities,
         num_seeds,
@@ -63,7 +65,6 @@ def make_tables(
         results_dir / table,
         runs_dir / table,
     ):
-        results.append(result)
         metrics = result["metrics"]
         progress(
             f"{result['dataset']} {result['model']} seed {result['seed']}: "
@@ -71,6 +72,7 @@ def make_tables(
             f"{metrics['gap_nats_stderr']:.4f} nats, "
             f"{metrics['cpu_ms_per_step']:.2f} CPU ms a step"
         )
+    results = run_folder.read_results(results_dir / table)
     text = format_tables(results, table) + "\n"
     write_whole(results_dir / f"{table}.md", text.encode("utf-8"))
     return text
@@ -83,6 +85,15 @@ def format_tables(results: list[dict], table: str = "nhf_table") -> str:
       results: Of runs, as their JSON files have them.
       table: A key of `nhf_models.TABLES`.
     """
+    rows, columns = list(TABLES[table]), list(nhf_table.DENSITIES)
+    results = sorted(
+        (result for result in results if result["model"] in rows),
+        key=lambda each: (
+            columns.index(each["dataset"]),
+            rows.index(each["model"]),
+            each["seed"],
+        ),
+    )
     config = results[0]["config"]
     seeds = len({result["seed"] for result in results})
     parts = [
@@ -133,7 +144,7 @@ def _matrix(results, name):
             _cell(_of(results, model, density), name) for density in densities
         ]
         rows.append([model, *cells])
-    return _table(["model", *densities], rows)
+    return markdown.table(["model", *densities], rows)
 
 
 def _costs(results):
@@ -155,7 +166,7 @@ def _costs(results):
             )
             cells.append(f"{step / theirs:.2f}")
         rows.append([model, *cells])
-    return _table(titles, rows)
+    return markdown.table(titles, rows)
 
 
 def _minima(results):
@@ -168,7 +179,9 @@ def _minima(results):
                     _mean_text(runs, name, text) for name, _, text in _MINIMA
                 ]
                 rows.append([density, model, *cells])
-    return _table(["density", "model", *(t for _, t, _ in _MINIMA)], rows)
+    return markdown.table(
+        ["density", "model", *(t for _, t, _ in _MINIMA)], rows
+    )
 
 
 def _of(results, model, density=None):
@@ -203,8 +216,3 @@ def _cell(results, name):
         error = np.std(values, ddof=1) / np.sqrt(len(values))
         text += f" +- {error:.3f}"
     return text
-
-
-def _table(titles, rows):
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -4,8 +4,6 @@ A finished run leaves its JSON and is not done again, and a run that was
 stopped goes on from its checkpoint.
 """
 
-import dataclasses
-import json
 import pathlib
 from collections.abc import Iterator
 
@@ -45,11 +43,11 @@ def run(
     for config in configs(densities, num_seeds, models, table):
         name = f"{config.density}-{config.model}-{config.seed}"
         path = results_dir / f"{name}.json"
-        if _read_result(path, config) is None:
+        if run_folder.read_result(path, config) is None:
             result = nhf_fit.fit_density(config, runs_dir / name, table)
             results_dir.mkdir(parents=True, exist_ok=True)
             run_folder.write_json(path, result)
-        yield _read_result(path, config)
+        yield run_folder.read_result(path, config)
 
 
 def configs(
@@ -83,12 +81,3 @@ def configs(
         if model in (models or rows)
         and (row.densities is None or density in row.densities)
     ]
-
-
-def _read_result(path, config):
-    """The result of the same run, if it is there."""
-    if not path.exists():
-        return None
-    result = json.loads(path.read_text(encoding="utf-8"))
-    same = result["config"] == dataclasses.asdict(config)
-    return result if same else None

@@ -45,6 +45,29 @@ def check_folder(config, run_dir: pathlib.Path) -> None:
         )
 
 
+def read_result(path: pathlib.Path, config) -> dict | None:
+    """The result in a run's JSON, if it is there and of the same settings.
+
+    A setting that is younger than the result had its default then.
+    """
+    if not path.exists():
+        return None
+    result = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        there = type(config)(**result["config"])
+    except TypeError:  # a setting that there is no longer
+        return None
+    return result if _plain(there) == _plain(config) else None
+
+
+def read_results(folder: pathlib.Path) -> list[dict]:
+    """The results in a folder, in the order of their names."""
+    return [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+    ]
+
+
 def write_json(path: pathlib.Path, value: dict) -> None:
     """Writes a dictionary as JSON; numbers that are not finite become null."""
     text = json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
@@ -56,6 +79,12 @@ def write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     partial = path.with_name(f"partial-{path.name}")
     np.savez_compressed(partial, **arrays)
     os.replace(partial, path)
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz."""
+    with np.load(path) as arrays:
+        return dict(arrays)
 
 
 def save_model(model: keras.Model, run_dir: pathlib.Path) -> None:
@@ -77,6 +106,10 @@ def commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _plain(config):
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def _without_nan(value):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from hgn_tf import integrators, losses
+from hgn_tf import integrators, losses, presets
 from hgn_tf.models import frames
 from hgn_tf.models.finite_steps import CountedSteps, apply_if_finite
 from hgn_tf.models.inference import HGNOutput, Inference
@@ -105,6 +105,17 @@ class HGN(Inference, CountedSteps, keras.Model):
         self._compiled_decoder = tf.function(
             self._decode_frames, reduce_retracing=True
         )
+
+    @classmethod
+    def from_preset(cls, name: str) -> "HGN":
+        """A trained model that ships with the package; not compiled.
+
+        Args:
+          name: One of `hgn_tf.list_presets()`; `hgn_tf.presets.card(name)`
+            says what it was trained on and what it reached.
+        Raises: ValueError: if there is no such preset.
+        """
+        return presets.load(name)
 
     def build(self, video_shape):
         if isinstance(video_shape, dict):

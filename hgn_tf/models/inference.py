@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from hgn_tf import integrators
 from hgn_tf.models import frames, video_checks
+from hgn_tf.models.motion import LatentMotion, latent_motion
 from hgn_tf.networks import split_state
-from hgn_tf.phase import PhaseState
+from hgn_tf.phase import PhaseState, time_derivative
 
 
 class Posterior(NamedTuple):
@@ -110,6 +112,24 @@ class Inference:
             return self.hamiltonian(*state)
         return frames.energy_in_time(self.hamiltonian, state)
 
+    def motion(self, video) -> LatentMotion:
+        """Whether the learned H moves the data, or has collapsed.
+
+        A model may end with a constant image: |grad H| is then next to
+        nothing beside the spread of the states, or the states are all one.
+
+        Args:
+          video: As in `infer`; the states looked at are those of the rollout
+            over its frames.
+        Returns: LatentMotion; a frame is a step of `dt`.
+        """
+        path = self.rollout(self.infer(video), video.shape[1] - 1)
+        states = PhaseState(
+            *(tf.reshape(part, [-1, *part.shape[2:]]) for part in path)
+        )
+        change = time_derivative(self.hamiltonian, states)
+        return latent_motion(_in_rows(states), self.dt * _in_rows(change))
+
     def _prepare(self, data):
         data, shape = video_checks.check_data(
             data, self.num_inference_frames, self._frame_shape
@@ -160,3 +180,9 @@ class Inference:
 
     def _decode_frames(self, q):
         return frames.decode_frames(self.decoder, q)
+
+
+def _in_rows(state):
+    """[batch, size] of both halves."""
+    flat = [part.numpy().reshape(len(part), -1) for part in state]
+    return np.concatenate(flat, axis=1)

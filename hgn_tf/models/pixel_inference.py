@@ -7,15 +7,11 @@ import tensorflow as tf
 
 from hgn_tf import integrators
 from hgn_tf.models import frames, observations
+from hgn_tf.models.motion import LatentMotion, latent_motion
 from hgn_tf.networks import split_state
 from hgn_tf.phase import PhaseState
 
 _RTOL = 1e-6  # of rollouts; the field is float32
-# A model whose states move less than this in so many frames, or whose states
-# are all one point, draws a still picture.
-_FEW_FRAMES = 30
-_LEAST_MOTION = 0.1  # spreads of the states
-_LEAST_SPREAD = 1e-3
 
 
 class PixelHNNOutput(NamedTuple):
@@ -23,19 +19,6 @@ class PixelHNNOutput(NamedTuple):
 
     observation: tf.Tensor
     state: PhaseState
-
-
-class LatentMotion(NamedTuple):
-    """How the learned field moves the encoded data.
-
-    gradient_norm: mean |grad H| (of a baseline, |dz/dt|), per frame;
-    spread: standard deviation of z, the root of the sum over coordinates;
-    collapsed: whether the states stand still or are all one.
-    """
-
-    gradient_norm: float
-    spread: float
-    collapsed: bool
 
 
 class PixelInference:
@@ -130,12 +113,7 @@ class PixelInference:
         if len(x.shape) == 5:
             pairs = (x[:, at : at + 2] for at in range(x.shape[1] - 1))
         z = np.concatenate([tf.concat(self.infer(each), -1) for each in pairs])
-        speed = np.linalg.norm(self.dynamics.time_derivative(z), axis=-1).mean()
-        spread = np.sqrt(z.var(axis=0).sum())
-        still = _FEW_FRAMES * speed < _LEAST_MOTION * spread
-        return LatentMotion(
-            float(speed), float(spread), bool(still or spread < _LEAST_SPREAD)
-        )
+        return latent_motion(z, self.dynamics.time_derivative(z))
 
     def _prepare(self, x, y, needed):
         x, shape = observations.check(x, y, needed, self._observation_shape)

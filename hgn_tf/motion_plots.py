@@ -1,0 +1,93 @@
+"""The HGN paper's figures of motions: errors, energies and frames in time."""
+
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from hgn_tf.plotting import (
+    FIGURE_SIZE,
+    LINES,
+    OUTSIDE,
+    PALETTE,
+    STYLE,
+    film_strip,
+)
+
+
+@matplotlib.rc_context(STYLE)
+def rollout_errors(
+    errors: Mapping[str, Mapping[str, np.ndarray]],
+    energies: Mapping[str, Mapping[str, np.ndarray]],
+    dt: float,
+) -> Figure:
+    """Figure 6: errors of single rollouts and the energies inferred in them.
+
+    Args:
+      errors: Split -> model -> pixel MSE of each frame, [time].
+      energies: Split -> model -> learned energy along it, [time], in units
+        that compare, such as spreads of the energy over trajectories.
+      dt: Seconds between frames.
+    Returns: Figure, a column a split.
+    """
+    width, height = FIGURE_SIZE
+    figure = Figure(figsize=(1.9 * width, 1.9 * height))
+    panels = figure.subplots(
+        2, len(errors), squeeze=False, sharex=True, sharey="row"
+    )
+    for column, split in zip(panels.T, errors):
+        for axis, curves in zip(column, (errors[split], energies[split])):
+            for index, (model, curve) in enumerate(curves.items()):
+                axis.plot(
+                    np.arange(len(curve)) * dt,
+                    curve,
+                    LINES[index % len(LINES)],
+                    color=PALETTE[index % len(PALETTE)],
+                    label=model,
+                )
+        column[0].set_title(f"a rollout of the split {split}")
+        column[0].set_yscale("log")
+        column[1].set_xlabel("time (s)")
+    panels[0, 0].set_ylabel("pixel MSE")
+    panels[1, 0].set_ylabel("learned energy, less its mean\n(spreads)")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=3, loc=OUTSIDE)
+    return figure
+
+
+def rollout_speeds(
+    truth: Mapping[str, np.ndarray],
+    model: Mapping[str, np.ndarray],
+    every: int = 3,
+    dt: float | None = None,
+) -> Figure:
+    """Figure 7: forward, backward, double and half speed, truth above model.
+
+    Args:
+      truth: Name of a way to roll out -> video [time, height, width, 3].
+      model: The same of the model.
+      every: Shows each `every`-th frame.
+      dt: Seconds between frames, of the clock of the one who looks on.
+    Returns: Figure.
+    """
+    rows = {}
+    for name, video in truth.items():
+        rows[f"{name}, true"] = video
+        rows[f"{name}, model"] = model[name]
+    return film_strip(rows, every, dt)
+
+
+def samples(
+    videos: np.ndarray, every: int = 3, dt: float | None = None
+) -> Figure:
+    """Figure 8: motions from the prior.
+
+    Args:
+      videos: [samples, time, height, width, 3].
+      every: Shows each `every`-th frame.
+      dt: Seconds between frames.
+    Returns: Figure, a row a sample.
+    """
+    rows = {f"sample {index + 1}": each for index, each in enumerate(videos)}
+    return film_strip(rows, every, dt)

@@ -1,0 +1,94 @@
+"""Trained models that ship with the package, by name.
+
+Each is a folder of `weights`: config.json, the model as Keras writes it;
+weights.npz, its trainable weights in half precision; card.json, the result of
+its run, with data, settings and measures.
+"""
+
+import json
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+FOLDER = pathlib.Path(__file__).parent / "weights"
+_CONFIG, _WEIGHTS, _CARD = "config.json", "weights.npz", "card.json"
+
+
+def list_presets() -> list[str]:
+    """Names of the trained models, for `HGN.from_preset`."""
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{_CARD}"))
+
+
+def card(name: str) -> dict:
+    """What a preset was trained on and what it reached.
+
+    Args:
+      name: Of `list_presets()`.
+    Returns: dict with dataset, budget, seed, metrics, config, commit and
+      others, as the JSON of its run has them; errors are those of the weights
+      as they ship.
+    Raises: ValueError: if there is no such preset.
+    """
+    return json.loads(_file(name, _CARD).read_text(encoding="utf-8"))
+
+
+def load(name: str) -> keras.Model:
+    """The model of a preset, built, not compiled.
+
+    Args:
+      name: Of `list_presets()`.
+    Raises: ValueError: if there is no such preset.
+    """
+    config = json.loads(_file(name, _CONFIG).read_text(encoding="utf-8"))
+    model = keras.saving.deserialize_keras_object(config)
+    with np.load(_file(name, _WEIGHTS)) as weights:
+        for index, variable in enumerate(model.trainable_variables):
+            variable.assign(weights[_key(index)].astype(np.float32))
+    return model
+
+
+def save(
+    model: keras.Model, card: dict, name: str, folder: pathlib.Path = FOLDER
+) -> pathlib.Path:
+    """Writes a trained model as a preset.
+
+    The card is written last: without it there is no preset.
+
+    Args:
+      model: Built.
+      card: The result of its run.
+      name: Of the preset.
+      folder: Where presets are.
+    Returns: the preset's folder.
+    """
+    target = folder / name
+    target.mkdir(parents=True, exist_ok=True)
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    weights = {
+        _key(index): variable.numpy().astype(np.float16)
+        for index, variable in enumerate(model.trainable_variables)
+    }
+    partial = target / f"partial-{_WEIGHTS}"
+    np.savez_compressed(partial, **weights)
+    os.replace(partial, target / _WEIGHTS)
+    for file, value in ((_CONFIG, config), (_CARD, card)):
+        partial = target / f"partial-{file}"
+        partial.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
+        os.replace(partial, target / file)
+    return target
+
+
+def _key(index):
+    # By their order: Keras numbers the names of layers through a session.
+    return f"weight_{index:03d}"
+
+
+def _file(name, file):
+    if name not in list_presets():
+        raise ValueError(
+            f"A preset must be one of {list_presets()}. Received: {name!r}."
+        )
+    return FOLDER / name / file
