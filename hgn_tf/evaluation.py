@@ -167,14 +167,19 @@ def _forecast(errors, test):
 
 def _energies(model, test, path):
     along = model.energy(path).numpy()
-    drift, stderr = metrics.mean_and_stderr(metrics.energy_drift(along))
     variance = metrics.energy_variance(along).mean()
-    scores = {
-        "energy_r2": metrics.r_squared(along[:, 0], test.energy),
+    scores = {"energy_variance": variance}
+    # All that compares with the spread has no number in a collapsed model.
+    drift, stderr, share, r2 = np.nan, np.nan, np.nan, np.nan
+    if along[:, 0].std() > 0:
+        drift, stderr = metrics.mean_and_stderr(metrics.energy_drift(along))
+        share = variance / along[:, 0].var()
+        r2 = metrics.r_squared(along[:, 0], test.energy)
+    scores |= {
+        "energy_r2": r2,
         "energy_drift": drift,
         "energy_drift_stderr": stderr,
-        "energy_variance": variance,
-        "energy_variance_share": variance / along[:, 0].var(),
+        "energy_variance_share": share,
     }
     return scores, {
         "learned_energy_along": along[:_NUM_SHOWN],

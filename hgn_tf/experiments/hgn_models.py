@@ -171,7 +171,11 @@ def _make_pixel_hnn(config, builder):
                 (2, size, size, 3), latent_size
             ),
             "conv": lambda: networks.conv_pair_networks(
-                size, filters=config.filters, latent_size=latent_size
+                size,
+                filters=config.filters,
+                latent_size=latent_size,
+                # With sigmoids between blocks it stayed at the mean image.
+                block_activation=None,
             ),
         },
     )

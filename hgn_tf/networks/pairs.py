@@ -165,6 +165,7 @@ def conv_pair_networks(
     channels: int = 3,
     filters: int = 64,
     latent_size: int = 2,
+    block_activation: str | None = "sigmoid",
 ) -> dict:
     """HGN's encoder and decoder with one linear layer each, "HNN (conv)".
 
@@ -173,6 +174,7 @@ def conv_pair_networks(
       channels: Channels of a frame.
       filters: 64 in the paper; fewer cost less.
       latent_size: Length of z, twice the degrees of freedom.
+      block_activation: Of the decoder, see `Decoder`.
     Returns: dict of the arguments encoder and decoder.
     Raises: ValueError: for another image size.
     Source: the HGN paper, A.3.
@@ -188,6 +190,7 @@ def conv_pair_networks(
                 decoder.filters,
                 channels=2 * channels,
                 seed_shape=paper["state_net"].state_shape,
+                block_activation=block_activation,
             )
         ),
     }
