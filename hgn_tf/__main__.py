@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 import tfds_physics
-from hgn_tf import data, plotting, table_commands
+from hgn_tf import data, plotting, presets, table_commands
 from hgn_tf.animation import side_by_side, write_gif
 from hgn_tf.experiments import hgn_models, run_folder, train_hgn
 
@@ -121,6 +121,11 @@ def _parser():
     sub.add_argument("--results", type=pathlib.Path, help="copy the JSON here")
     data_options(sub)
 
+    sub = command("preset", _preset, "put a run among the shipped models")
+    sub.add_argument("run_dir", type=pathlib.Path, metavar="RUN")
+    sub.add_argument("--name", required=True, help="such as hgn_pendulum")
+    data_options(sub)
+
     sub = command("rollout", _rollout, "roll a run's states out, as a GIF")
     sub.add_argument("run_dir", type=pathlib.Path, metavar="RUN")
     sub.add_argument(
@@ -207,6 +212,14 @@ def _evaluate(options):
         path = options.results / f"{options.run_dir.resolve().name}.json"
         run_folder.write_json(path, result)
         print(f"wrote {path}")
+
+
+def _preset(options):
+    card = train_hgn.make_preset(
+        options.run_dir, options.name, options.data_dir
+    )
+    print(format_table(card["metrics"]))
+    print(f"\nwrote {presets.FOLDER / options.name}")
 
 
 def _report(result, run_dir):

@@ -156,13 +156,18 @@ def load_split(
             f"`num_examples` must be at least 1. Received: {num_examples}."
         )
     part = f"{split}[:{min(size, num_examples or size)}]"
-    rows = list(tfds.as_numpy(builder.as_dataset(split=part)))
-    stacked = {
-        name: np.stack([row[name] for row in rows])
-        for name in ("video", "q", "p", "energy")
-    }
-    stacked["energy"] = stacked["energy"][:, 0]
-    return Trajectories(**stacked, dt=float(rows[0]["dt"]))
+    return _stack(list(tfds.as_numpy(builder.as_dataset(split=part))))
+
+
+def make_trajectories(recipe, split: str, indices) -> Trajectories:
+    """Examples of a dataset made anew, without the dataset.
+
+    Args:
+      recipe: `builder.recipe`.
+      split: Name of a split.
+      indices: Their numbers; those past its size are in no dataset.
+    """
+    return _stack(tfds_physics.make_examples(recipe, split, indices))
 
 
 def mean_image(builder, num_examples: int = 1000) -> np.ndarray:
@@ -209,3 +214,12 @@ def expected_frames(
         recipe.image_size,
         num_samples=num_samples,
     )
+
+
+def _stack(rows):
+    stacked = {
+        name: np.stack([row[name] for row in rows])
+        for name in ("video", "q", "p", "energy")
+    }
+    stacked["energy"] = stacked["energy"][:, 0]
+    return Trajectories(**stacked, dt=float(rows[0]["dt"]))

@@ -49,6 +49,12 @@ def load(name: str) -> keras.Model:
     return model
 
 
+def round_weights(model: keras.Model) -> None:
+    """Rounds trained weights to the half precision that presets keep."""
+    for variable in model.trainable_variables:
+        variable.assign(variable.numpy().astype(np.float16))
+
+
 def save(
     model: keras.Model, card: dict, name: str, folder: pathlib.Path = FOLDER
 ) -> pathlib.Path:

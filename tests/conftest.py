@@ -46,6 +46,24 @@ def seed():
     return 0
 
 
+@pytest.fixture(scope="session")
+def result_fields():
+    """What the JSON of a run has, in every experiment."""
+    return [
+        "experiment",
+        "model",
+        "dataset",
+        "seed",
+        "budget",
+        "metrics",
+        "config",
+        "commit",
+        "wall_seconds",
+        "cpu_seconds",
+        "peak_memory_mb",
+    ]
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu"):
         import tensorflow as tf

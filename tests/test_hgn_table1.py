@@ -15,7 +15,7 @@ TINY = {
     "batch_size": 4,
     "warmup_steps": 1,
     "curriculum_steps": 0,
-    "filters": 2,
+    "filters": 8,
 }
 
 
@@ -75,8 +75,9 @@ def test_every_model_leaves_its_result_and_a_row(tables):
 
 
 @pytest.mark.parametrize("model", RUN)
-def test_results_have_what_the_table_prints(tables, model):
+def test_results_have_what_the_table_prints(tables, model, result_fields):
     result = results_of(tables[0])[f"mass_spring-{model}-0"]
+    assert list(result) == result_fields
     assert result["experiment"] == "table1" and result["model"] == model
     metrics = result["metrics"]
     for name in (

@@ -77,21 +77,9 @@ def test_gap_is_what_the_model_loses():
     assert found["grid_mass"] == pytest.approx(np.exp(-0.25), abs=1e-3)
 
 
-def test_results_have_the_project_s_fields(fitted):
+def test_results_have_the_project_s_fields(fitted, result_fields):
     _, folder, result = fitted
-    assert list(result) == [
-        "experiment",
-        "model",
-        "dataset",
-        "seed",
-        "budget",
-        "metrics",
-        "config",
-        "commit",
-        "wall_seconds",
-        "cpu_seconds",
-        "peak_memory_mb",
-    ]
+    assert list(result) == result_fields
     metrics = result["metrics"]
     assert metrics["steps"] == TINY["num_steps"]
     assert metrics["dropped_steps"] == metrics["nonfinite"] == 0

@@ -45,7 +45,7 @@ class Config:
     batch_size: int = 128
     learning_rate: float = 1e-3
     num_points: int = 10_000
-    num_bound_points: int = 2000
+    num_bound_points: int = 1000
     num_samples: int = 1000
 
 
@@ -89,6 +89,7 @@ def fit_density(
     run_dir: pathlib.Path,
     experiment: str = "nhf_fit",
     verbose: int | str = 0,
+    figure: bool = True,
 ) -> dict:
     """Trains, or goes on where it was, and measures a density model.
 
@@ -100,6 +101,7 @@ def fit_density(
       run_dir: Its folder; a folder of the same run is gone on with.
       experiment: What the run belongs to.
       verbose: As in `model.fit`.
+      figure: Whether to draw figure9.png.
     Returns: what is in metrics.json.
     Raises: ValueError: if the folder holds another run or other things.
     """
@@ -150,7 +152,8 @@ def fit_density(
         "peak_memory_mb": max(float(row["peak_memory_mb"]) for row in rows),
     }
     run_folder.write_json(run_dir / "metrics.json", result)
-    nhf_figures.write_figure(model, density, run_dir / "figure9.png")
+    if figure:
+        nhf_figures.write_figure(model, density, run_dir / "figure9.png")
     return result
 
 

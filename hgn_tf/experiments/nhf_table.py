@@ -37,14 +37,17 @@ def run(
       models: Rows of the table; None for all.
       table: A key of `nhf_models.TABLES`.
       results_dir: One JSON a run, <density>-<model>-<seed>.json.
-      runs_dir: One folder a run, with its model.keras and figure9.png.
+      runs_dir: One folder a run, with its model.keras; those of seed 0 with
+        their figure9.png too.
     Raises: ValueError: for an unknown density, model or table, or no seed.
     """
     for config in configs(densities, num_seeds, models, table):
         name = f"{config.density}-{config.model}-{config.seed}"
         path = results_dir / f"{name}.json"
         if run_folder.read_result(path, config) is None:
-            result = nhf_fit.fit_density(config, runs_dir / name, table)
+            result = nhf_fit.fit_density(
+                config, runs_dir / name, table, figure=config.seed == 0
+            )
             results_dir.mkdir(parents=True, exist_ok=True)
             run_folder.write_json(path, result)
         yield run_folder.read_result(path, config)

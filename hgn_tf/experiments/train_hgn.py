@@ -1,11 +1,12 @@
 """One model on one dataset: what `hgn-tf train` and `hgn-tf evaluate` run."""
 
 import dataclasses
+import json
 import pathlib
 
 import keras
 
-from hgn_tf import data, evaluation, training
+from hgn_tf import data, evaluation, presets, training
 from hgn_tf.experiments import run_folder
 from hgn_tf.experiments.hgn_models import Config, make_model
 from hgn_tf.models.hgn import HGN
@@ -99,6 +100,42 @@ def evaluate(
     run_folder.write_json(run_dir / "metrics.json", result)
     write_report(run_dir)
     return result
+
+
+def make_preset(
+    run_dir: pathlib.Path,
+    name: str,
+    data_dir: str | None = None,
+    num_examples: int | None = None,
+    folder: pathlib.Path = presets.FOLDER,
+) -> dict:
+    """Writes a trained and evaluated HGN as a preset.
+
+    Args:
+      run_dir: Folder of the run.
+      name: Of the preset.
+      data_dir: TFDS's folder; None for its default.
+      num_examples: Of the split test; None for all.
+      folder: Where presets are.
+    Returns: the card: metrics.json of the run, with the measures of the
+      rounded weights.
+    Raises: ValueError: if the folder holds no HGN that is both.
+    """
+    config, model = load(run_dir)
+    path = run_dir / "metrics.json"
+    if config.model != "hgn" or not path.exists():
+        raise ValueError(
+            "A preset is made of an HGN that was evaluated. Received: "
+            f"{run_dir}, a {config.model}, "
+            f"{'with' if path.exists() else 'without'} {path.name}."
+        )
+    presets.round_weights(model)
+    builder = data.get_builder(config.dataset, data_dir)
+    builder.download_and_prepare()
+    metrics, _ = evaluation.evaluate(model, builder, num_examples)
+    card = json.loads(path.read_text(encoding="utf-8")) | {"metrics": metrics}
+    presets.save(model, card, name, folder)
+    return card
 
 
 def load(run_dir: pathlib.Path) -> tuple[Config, HGN | PixelHNN]:

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from hgn_tf.models.finite_steps import CountedSteps, apply_if_finite
+from hgn_tf.models.finite_steps import CountedSteps
 from hgn_tf.models.inner_steps import run_steps
 from hgn_tf.models.points import points_in
 from hgn_tf.networks import split_state
@@ -28,25 +28,11 @@ class BoundTraining(CountedSteps):
         return self.get_metrics_result()
 
     def _step(self, q):
-        with tf.GradientTape() as tape:
-            loss, terms = self._objective(q, 0)
-            # Keras sums the gradients of replicas.
-            share = loss / tf.distribute.get_strategy().num_replicas_in_sync
-        gradients = tape.gradient(
-            share,
-            # TensorFlow cannot make the zeros of a Keras variable.
-            [variable.value for variable in self.trainable_variables],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
-
-        def update_gecos():
+        def update_gecos(terms):
             for geco, value in terms:
                 geco.update(value)
 
-        self.dropped_steps.assign_add(
-            apply_if_finite(self, gradients, update_gecos)
-        )
-        self.steps.assign_add(1)
+        self._descend(lambda: self._objective(q, 0), update_gecos)
 
     def _objective(self, q, purpose, batch=0):
         """The loss, and (geco, value) of each constraint; updates means."""

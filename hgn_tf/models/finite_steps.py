@@ -26,6 +26,30 @@ class CountedSteps:
         stream = tf.cast(2 * replica + purpose, tf.int64)
         return tf.stack([self.seed * 2**16 + stream, self.steps.value])
 
+    def _descend(self, objective, and_then=lambda *more: None) -> tuple:
+        """One step of the optimiser, counted, and left out if not finite.
+
+        Args:
+          objective: Callable () -> (loss, *more).
+          and_then: Called with `more` when the step is made.
+        Returns: what `objective` gave.
+        """
+        with tf.GradientTape() as tape:
+            loss, *more = objective()
+            # Keras sums the gradients of replicas.
+            share = loss / tf.distribute.get_strategy().num_replicas_in_sync
+        gradients = tape.gradient(
+            share,
+            # TensorFlow cannot make the zeros of a Keras variable.
+            [variable.value for variable in self.trainable_variables],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        self.dropped_steps.assign_add(
+            _apply_if_finite(self, gradients, lambda: and_then(*more))
+        )
+        self.steps.assign_add(1)
+        return loss, *more
+
     def _track(self, *pairs):
         """Updates means (tracker, value) with the values that are finite."""
         for tracker, value in pairs:
@@ -36,7 +60,7 @@ class CountedSteps:
             )
 
 
-def apply_if_finite(model, gradients, and_then) -> tf.Tensor:
+def _apply_if_finite(model, gradients, and_then) -> tf.Tensor:
     """Applies gradients of the trainable variables, unless one is not finite.
 
     A step that is left out changes neither weights nor optimiser, so a NaN

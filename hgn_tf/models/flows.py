@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from hgn_tf.models import flow_bijectors
-from hgn_tf.models.finite_steps import CountedSteps, apply_if_finite
+from hgn_tf.models.finite_steps import CountedSteps
 from hgn_tf.models.inner_steps import run_steps
 from hgn_tf.models.points import (
     check_points,
@@ -212,18 +212,5 @@ class NormalizingFlow(CountedSteps, keras.Model):
         return -tf.reduce_mean(self(x))
 
     def _step(self, x):
-        with tf.GradientTape() as tape:
-            loss = self._loss(x)
-            # Keras sums the gradients of replicas.
-            share = loss / tf.distribute.get_strategy().num_replicas_in_sync
-        gradients = tape.gradient(
-            share,
-            # TensorFlow cannot make the zeros of a Keras variable.
-            [variable.value for variable in self.trainable_variables],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
-        self.dropped_steps.assign_add(
-            apply_if_finite(self, gradients, lambda: None)
-        )
-        self.steps.assign_add(1)
+        (loss,) = self._descend(lambda: (self._loss(x),))
         self._track((self._loss_tracker, loss))

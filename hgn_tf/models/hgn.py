@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from hgn_tf import integrators, losses, presets
 from hgn_tf.models import frames
-from hgn_tf.models.finite_steps import CountedSteps, apply_if_finite
+from hgn_tf.models.finite_steps import CountedSteps
 from hgn_tf.models.inference import HGNOutput, Inference
 from hgn_tf.networks import build_once, layer_from, serializable
 
@@ -166,37 +166,10 @@ class HGN(Inference, CountedSteps, keras.Model):
 
     def train_step(self, data):
         video = frames.video_of(data)
-        with tf.GradientTape() as tape:
-            posterior = self._encode(video)
-            state = self._first_state(posterior, self.sample)
-            states = self._rollout(
-                *state, self.dt, video.shape[1] - 1, training=True
-            )
-            q, target = states.q, video
-            count, length = self.num_decoded_frames, video.shape[1]
-            if count is not None and count < length:
-                q, target = frames.draw_frames(
-                    q,
-                    target,
-                    count,
-                    self._horizon(length),
-                    self._noise_seed(1),
-                )
-            error = losses.reconstruction(target, self._decode_frames(q))
-            kl = self._divergence(posterior)
-            loss = self.geco.objective(error, kl, frames.pixels_of(video))
-            # Keras sums the gradients of replicas.
-            share = loss / tf.distribute.get_strategy().num_replicas_in_sync
-        gradients = tape.gradient(
-            share,
-            # TensorFlow cannot make the zeros of a Keras variable.
-            [variable.value for variable in self.trainable_variables],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        loss, error, kl = self._descend(
+            lambda: self._objective(video),
+            lambda error, kl: self._update_geco(error),
         )
-        self.dropped_steps.assign_add(
-            apply_if_finite(self, gradients, lambda: self._update_geco(error))
-        )
-        self.steps.assign_add(1)
         self._track_terms(loss, error, kl)
         return {
             **self.get_metrics_result(),
@@ -229,6 +202,24 @@ class HGN(Inference, CountedSteps, keras.Model):
             "sample": self.sample,
             "seed": self.seed,
         }
+
+    def _objective(self, video):
+        """Loss, reconstruction error and KL of a training step."""
+        posterior = self._encode(video)
+        state = self._first_state(posterior, self.sample)
+        states = self._rollout(
+            *state, self.dt, video.shape[1] - 1, training=True
+        )
+        q, target = states.q, video
+        count, length = self.num_decoded_frames, video.shape[1]
+        if count is not None and count < length:
+            q, target = frames.draw_frames(
+                q, target, count, self._horizon(length), self._noise_seed(1)
+            )
+        error = losses.reconstruction(target, self._decode_frames(q))
+        kl = self._divergence(posterior)
+        loss = self.geco.objective(error, kl, frames.pixels_of(video))
+        return loss, error, kl
 
     def _horizon(self, length):
         if not self.curriculum_steps:

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from hgn_tf import integrators, losses
 from hgn_tf.models import observations
-from hgn_tf.models.finite_steps import CountedSteps, apply_if_finite
+from hgn_tf.models.finite_steps import CountedSteps
 from hgn_tf.models.hnn import HNN
 from hgn_tf.models.inner_steps import run_steps
 from hgn_tf.models.pixel_inference import PixelHNNOutput, PixelInference
@@ -187,7 +187,7 @@ class PixelHNN(PixelInference, CountedSteps, keras.Model):
         }
 
     def _step(self, data):
-        with tf.GradientTape() as tape:
+        def objective():
             terms = self._terms(
                 *observations.consecutive(data, self._noise_seed(0))
             )
@@ -197,19 +197,9 @@ class PixelHNN(PixelInference, CountedSteps, keras.Model):
                 for part in (self.encoder, self.decoder)
                 for weight in part.trainable_variables
             )
-            # Keras sums the gradients of replicas.
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            share = (loss + decay + sum(self.losses)) / replicas
-        gradients = tape.gradient(
-            share,
-            # TensorFlow cannot make the zeros of a Keras variable.
-            [variable.value for variable in self.trainable_variables],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
-        self.dropped_steps.assign_add(
-            apply_if_finite(self, gradients, lambda: None)
-        )
-        self.steps.assign_add(1)
+            return loss + decay + sum(self.losses), loss, terms
+
+        _, loss, terms = self._descend(objective)
         self._track_terms(loss, terms)
 
     def _terms(self, x, after):

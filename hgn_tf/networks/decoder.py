@@ -17,9 +17,9 @@ _LEAKY_SLOPE = 0.2
 class UpsampleConv2D(keras.layers.Layer):
     """Nearest-neighbour x2, then a 3x3 convolution, at 4/9 of the arithmetic.
 
-    After the upsampling each of the four output phases sees only 2x2 distinct
-    inputs, so the layer sums the kernel's taps and runs one 2x2 convolution
-    with 4 * filters channels at the low resolution. The result equals
+    After the upsampling each output sees only 2x2 distinct inputs: the whole
+    is one transposed convolution of stride 2, whose 4x4 kernel is the 3x3 one
+    summed over the two places of each input. The result equals
     UpSampling2D(2) followed by Conv2D(filters, 3, padding="same").
 
     Args:
@@ -43,35 +43,20 @@ class UpsampleConv2D(keras.layers.Layer):
         )
 
     def call(self, x):
-        height, width = x.shape[1], x.shape[2]
-        kernel = tf.convert_to_tensor(self.kernel)
-        # Even outputs see taps {0}, {1, 2} of the kernel on two neighbours,
-        # odd outputs {0, 1}, {2}.
-        rows = (
-            tf.stack([kernel[0], kernel[1] + kernel[2]]),
-            tf.stack([kernel[0] + kernel[1], kernel[2]]),
+        # A transposed convolution turns its kernel round.
+        kernel = tf.reverse(tf.convert_to_tensor(self.kernel), [0, 1])
+        kernel = sum(
+            tf.pad(kernel, [[i, 1 - i], [j, 1 - j], [0, 0], [0, 0]])
+            for i in (0, 1)
+            for j in (0, 1)
         )
-        phases = []
-        for row in rows:
-            phases.append(tf.stack([row[:, 0], row[:, 1] + row[:, 2]], axis=1))
-            phases.append(tf.stack([row[:, 0] + row[:, 1], row[:, 2]], axis=1))
-        x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-        x = tf.nn.conv2d(
-            x, tf.concat(phases, axis=-1), strides=1, padding="VALID"
+        x = tf.nn.conv2d_transpose(
+            x,
+            tf.transpose(kernel, [0, 1, 3, 2]),
+            [tf.shape(x)[0], 2 * x.shape[1], 2 * x.shape[2], self.filters],
+            strides=2,
         )
-        x = tf.nn.bias_add(x, tf.tile(tf.convert_to_tensor(self.bias), [4]))
-        # [B, H+1, W+1, 4F]: phase (i, j) starts at row i, column j.
-        even_even, even_odd, odd_even, odd_odd = tf.split(x, 4, axis=-1)
-        x = tf.concat(
-            [
-                even_even[:, :height, :width],
-                even_odd[:, :height, 1:],
-                odd_even[:, 1:, :width],
-                odd_odd[:, 1:, 1:],
-            ],
-            axis=-1,
-        )
-        return tf.nn.depth_to_space(x, 2)
+        return tf.nn.bias_add(x, self.bias)
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters}
@@ -224,4 +209,5 @@ class DenseDecoder(keras.layers.Layer):
 
 def _upsample(x):
     """Nearest-neighbour x2."""
-    return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
+    size = [2 * x.shape[1], 2 * x.shape[2]]
+    return tf.image.resize(x, size, method="nearest")

@@ -1,0 +1,65 @@
+"""Trained models that ship: saved, loaded, and worth what their card says."""
+
+import numpy as np
+import pytest
+
+import hgn_tf
+from hgn_tf import data, metrics, networks, presets
+
+# Of the split test, far past those of any config.
+_FIRST, _LAST = 1_000_000, 1_000_032
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch, seed):
+    """A small model, and a folder where it is the preset "small"."""
+    model = hgn_tf.HGN(
+        **networks.flat_networks(latent_size=1, decoder_units=(8,)),
+        num_inference_frames=5,
+    )
+    model.build((None, 30, 32, 32, 3))
+    presets.save(model, {"dataset": "none"}, "small", tmp_path)
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    return model
+
+
+def test_a_preset_is_the_model_in_half_precision(saved):
+    assert hgn_tf.list_presets() == ["small"]
+    assert presets.card("small") == {"dataset": "none"}
+    video = np.random.default_rng(0).random((2, 5, 32, 32, 3), np.float32)
+    loaded = hgn_tf.HGN.from_preset("small")
+    for expected, found in zip(saved.infer(video), loaded.infer(video)):
+        np.testing.assert_allclose(expected, found, rtol=1e-2, atol=1e-2)
+    assert loaded.num_inference_frames == 5 and loaded.dt == saved.dt
+
+
+def test_a_preset_can_be_trained_on(saved):
+    model = hgn_tf.HGN.from_preset("small")
+    model.compile("adam")
+    video = np.zeros((2, 30, 32, 32, 3), np.uint8)
+    history = model.fit(video, batch_size=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_half_a_preset_is_none(saved, tmp_path):
+    (tmp_path / "small" / "card.json").unlink()
+    assert hgn_tf.list_presets() == []
+
+
+def test_unknown_names_are_refused(saved):
+    with pytest.raises(ValueError, match=r"\['small'\].*'large'"):
+        hgn_tf.HGN.from_preset("large")
+
+
+@pytest.mark.parametrize("name", presets.list_presets())
+def test_presets_reach_on_fresh_videos_what_their_card_says(name, data_dir):
+    card, model = presets.card(name), hgn_tf.HGN.from_preset(name)
+    dataset = card["dataset"].partition("/")[0]
+    recipe = data.get_builder(f"{dataset}/tiny").recipe
+    fresh = data.make_trajectories(recipe, "test", range(_FIRST, _LAST))
+    video = fresh.video / np.float32(255.0)
+    drawn = model.draw(model.rollout(model.infer(fresh.video), 29)).numpy()
+    error = metrics.pixel_mse(video, drawn)
+    still = np.broadcast_to(video.mean(axis=(0, 1)), video.shape)
+    found = metrics.fvu(error, metrics.pixel_mse(video, still))
+    assert found == pytest.approx(card["metrics"]["test_fvu"], rel=0.3)
