@@ -102,6 +102,8 @@ def _panel(axis, title, half_width):
 
 
 def _draw_paths(axis, paths):
-    axis.plot(*paths.T, color=PALETTE[0], lw=0.5, alpha=0.6)
+    # Paths of many steps would hide each other.
+    alpha = min(0.6, 6 / paths.shape[1])
+    axis.plot(*paths.T, color=PALETTE[0], lw=0.5, alpha=alpha)
     axis.plot(*paths[:, 0].T, ".", color=PALETTE[5], ms=2)
     axis.plot(*paths[:, -1].T, ".", color=PALETTE[1], ms=2.5)

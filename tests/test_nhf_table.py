@@ -141,8 +141,11 @@ def test_batches_depend_on_seed_and_number_alone():
 def test_table_does_what_is_not_done_yet(
     table, models, fitted, tmp_path, monkeypatch
 ):
-    def fit_density(config, run_dir, experiment):
+    def fit_density(config, run_dir, experiment, figure):
         assert run_dir.parent == tmp_path / "runs" / table
+        if figure:
+            run_dir.mkdir(parents=True)
+            (run_dir / "figure9.png").write_bytes(b"drawn")
         as_json = dataclasses.asdict(config)
         names = {"experiment": experiment, "model": config.model}
         names |= {"dataset": config.density, "seed": config.seed}
@@ -156,6 +159,8 @@ def test_table_does_what_is_not_done_yet(
     assert len(lines) == 2 * len(models) and "nats" in lines[0]
     for model in models:
         assert (tmp_path / table / f"two_moons-{model}-1.json").exists()
+        figure = tmp_path / table / f"two_moons-{model}-0-figure9.png"
+        assert figure.exists() == (model not in FLOWS)
         assert f"| {model} |" in first
     assert ("RealNVP's" in first) == ("realnvp" in models)
     monkeypatch.setattr(nhf_fit, "fit_density", None)  # would fail if called

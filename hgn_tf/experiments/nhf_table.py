@@ -7,6 +7,7 @@ stopped goes on from its checkpoint.
 import pathlib
 from collections.abc import Iterator
 
+from hgn_tf.animation import write_whole
 from hgn_tf.densities import get_density
 from hgn_tf.experiments import nhf_fit, run_folder
 from hgn_tf.experiments.nhf_models import TABLES
@@ -36,7 +37,8 @@ def run(
       num_seeds: Seeds 0 .. num_seeds - 1.
       models: Rows of the table; None for all.
       table: A key of `nhf_models.TABLES`.
-      results_dir: One JSON a run, <density>-<model>-<seed>.json.
+      results_dir: One JSON a run, <density>-<model>-<seed>.json, and figure
+        9 of the NHF of seed 0.
       runs_dir: One folder a run, with its model.keras; those of seed 0 with
         their figure9.png too.
     Raises: ValueError: for an unknown density, model or table, or no seed.
@@ -49,6 +51,9 @@ def run(
                 config, runs_dir / name, table, figure=config.seed == 0
             )
             results_dir.mkdir(parents=True, exist_ok=True)
+            if config.kind == "nhf" and config.seed == 0:
+                figure = (runs_dir / name / "figure9.png").read_bytes()
+                write_whole(results_dir / f"{name}-figure9.png", figure)
             run_folder.write_json(path, result)
         yield run_folder.read_result(path, config)
 
