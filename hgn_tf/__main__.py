@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 import tfds_physics
-from hgn_tf import data, plotting, presets, table_commands
+from hgn_tf import data, explore, plotting, presets, table_commands
 from hgn_tf.animation import side_by_side, write_gif
 from hgn_tf.experiments import hgn_models, run_folder, train_hgn
 
@@ -143,6 +143,10 @@ def _parser():
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=pathlib.Path, required=True)
 
+    sub = command("explore", _explore, "a page to play with a model")
+    sub.add_argument("model", metavar="RUN_OR_PRESET")
+    sub.add_argument("--out", type=pathlib.Path, required=True)
+
     table_commands.add(command, data_options)
 
     sub = command("demo", _demo, "the whole path in ten minutes: runs/demo")
@@ -250,6 +254,15 @@ def _sample(options):
     _, model = train_hgn.load(options.run_dir)
     motion = model.generate(options.samples, options.steps, seed=options.seed)
     _write_rows(options.out, [motion.video.numpy()])
+    print(f"wrote {options.out}")
+
+
+def _explore(options):
+    if options.model in presets.list_presets():
+        model = presets.load(options.model)
+    else:
+        _, model = train_hgn.load(pathlib.Path(options.model))
+    explore.write_page(model, options.out, options.model)
     print(f"wrote {options.out}")
 
 

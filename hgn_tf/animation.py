@@ -3,7 +3,9 @@
 Videos are [time, height, width, 3], uint8 or floats in [0, 1].
 """
 
+import base64
 import io
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -31,6 +33,30 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
             f"Received: {frames.dtype}."
         )
     return np.rint(np.clip(np.nan_to_num(frames), 0, 1) * 255).astype(np.uint8)
+
+
+def frame_sheet(video: np.ndarray) -> tuple[bytes, int]:
+    """The frames of a video as one picture, row by row, about square.
+
+    Args:
+      video: [time, height, width, 3].
+    Returns: the PNG, and how many frames a row has.
+    """
+    num_frames, height, width = video.shape[:3]
+    columns = math.ceil(math.sqrt(num_frames))
+    blank = np.zeros((-num_frames % columns, *video.shape[1:]), np.uint8)
+    sheet = np.concatenate([to_uint8(video), blank])
+    sheet = sheet.reshape(-1, columns, height, width, 3).swapaxes(1, 2)
+    png = io.BytesIO()
+    picture = PIL.Image.fromarray(sheet.reshape(-1, columns * width, 3))
+    picture.save(png, "PNG", optimize=True)
+    return png.getvalue(), columns
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as an address that a page can hold."""
+    data = base64.b64encode(png).decode("ascii")
+    return f"data:image/png;base64,{data}"
 
 
 def side_by_side(

@@ -91,3 +91,40 @@ def samples(
     """
     rows = {f"sample {index + 1}": each for index, each in enumerate(videos)}
     return film_strip(rows, every, dt)
+
+
+@matplotlib.rc_context(STYLE)
+def patch_volumes(paths: Mapping[str, np.ndarray], every: int) -> Figure:
+    """Figure 10: what becomes of a patch of phase space, and of its area.
+
+    A symplectic integrator keeps the area (Liouville's theorem).
+
+    Args:
+      paths: Integrator -> the rim of the patch, a closed polygon in the plane
+        of q and p, over time, [time, points, 2].
+      every: Draws the patch at each `every`-th step.
+    Returns: Figure, a panel an integrator and one of the areas.
+    """
+    width, height = FIGURE_SIZE
+    figure = Figure(figsize=(width * 0.8 * (len(paths) + 1), height))
+    *panels, areas = figure.subplots(1, len(paths) + 1)
+    reach = 1.05 * max(np.abs(path).max() for path in paths.values())
+    for index, (axis, (name, path)) in enumerate(zip(panels, paths.items())):
+        for rim in path[::every]:
+            axis.fill(*rim.T, color=PALETTE[index], alpha=0.45, lw=0)
+        axis.set(title=name, xlabel="q", ylabel="p", aspect="equal")
+        axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
+        area = polygon_area(path)
+        look = {"color": PALETTE[index], "label": name}
+        areas.plot(area / area[0], LINES[index % len(LINES)], **look)
+    areas.set(xlabel="steps", ylabel="area, of the first", ylim=(0, None))
+    areas.set_title("area of the patch")
+    areas.legend()
+    return figure
+
+
+def polygon_area(rim: np.ndarray) -> np.ndarray:
+    """Areas [...] of polygons [..., points, 2], by the shoelace formula."""
+    x, y = rim[..., 0], rim[..., 1]
+    crossed = x * np.roll(y, -1, axis=-1) - np.roll(x, -1, axis=-1) * y
+    return np.abs(crossed.sum(axis=-1)) / 2

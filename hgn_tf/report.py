@@ -4,7 +4,6 @@ Figures are inlined as SVG, animations as sheets of frames that a few lines of
 script play; the page loads nothing.
 """
 
-import base64
 import csv
 import io
 import json
@@ -18,10 +17,14 @@ import jinja2
 import markupsafe
 import matplotlib
 import numpy as np
-import PIL.Image
 
 from hgn_tf import plotting
-from hgn_tf.animation import side_by_side, to_uint8, write_whole
+from hgn_tf.animation import (
+    data_uri,
+    frame_sheet,
+    side_by_side,
+    write_whole,
+)
 
 FILES = {
     "config.json": "hgn-tf train",
@@ -214,16 +217,9 @@ def _player(rows, dt, given):
     """Rows of one video as a sheet of frames, and what its script needs."""
     video = side_by_side(rows, vertical=True)
     num_frames, height, width = video.shape[:3]
-    columns = math.ceil(math.sqrt(num_frames))
-    blank = np.zeros((-num_frames % columns, *video.shape[1:]), np.uint8)
-    sheet = np.concatenate([to_uint8(video), blank])
-    sheet = sheet.reshape(-1, columns, height, width, 3).swapaxes(1, 2)
-    sheet = sheet.reshape(-1, columns * width, 3)
-    png = io.BytesIO()
-    PIL.Image.fromarray(sheet).save(png, "PNG", optimize=True)
-    data = base64.b64encode(png.getvalue()).decode("ascii")
+    png, columns = frame_sheet(video)
     return {
-        "source": f"data:image/png;base64,{data}",
+        "source": data_uri(png),
         "frames": num_frames,
         "columns": columns,
         "width": width,

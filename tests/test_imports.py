@@ -29,6 +29,7 @@ HGN_ORDER = [
     "motion_plots",
     "density_plots",
     "report",
+    "explore",
     "experiments",
     "table_commands",
     "__init__",
