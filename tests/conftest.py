@@ -6,7 +6,10 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import re
+import shutil
 import socket
+import subprocess
 
 import pytest
 
@@ -62,6 +65,73 @@ def result_fields():
         "cpu_seconds",
         "peak_memory_mb",
     ]
+
+
+class Browser:
+    """Headless Chromium, on pages that are given as text."""
+
+    COMMAND = shutil.which("chromium") or shutil.which("google-chrome")
+    FLAGS = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+        "--disable-background-networking --disable-component-update "
+        "--disable-sync --enable-logging=stderr --virtual-time-budget=2000"
+    ).split()
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def overflow(self, page, width):
+        """Pixels that a page is wider than a window of `width`."""
+        root = "document.documentElement"
+        self._write(
+            "page.html", page, f"{root}.scrollWidth - {root}.clientWidth"
+        )
+        # A frame of the very width: a window may not get as narrow as a phone.
+        return self._answer(
+            f"<iframe src='page.html' width={width} height=800 frameborder=0>"
+        )
+
+    def broken_pictures(self, page):
+        """How many pictures of a page have not loaded."""
+        return self.evaluate(
+            page, "[...document.images].filter((x) => !x.naturalWidth).length"
+        )
+
+    def evaluate(self, page, expression):
+        """A number that a page computes once it has loaded."""
+        self._write("page.html", page, expression)
+        return self._answer("<iframe src='page.html' width=1280 height=800>")
+
+    def _write(self, name, page, expression):
+        tell = (
+            "<script>addEventListener('load', () => setTimeout(() => "
+            f"parent.postMessage({expression}, '*'), 300))</script></body>"
+        )
+        text = page.replace("</body>", tell)
+        (self._folder / name).write_text(text, "utf-8")
+
+    def _answer(self, frame):
+        outer = self._folder / "outer.html"
+        listen = "onmessage = (e) => document.title = 'answer ' + e.data"
+        outer.write_text(f"<script>{listen}</script>{frame}", "utf-8")
+        profile = f"--user-data-dir={self._folder / 'profile'}"
+        run = subprocess.run(
+            [self.COMMAND, *self.FLAGS, profile, "--dump-dom", outer.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        assert "CONSOLE" not in run.stderr, run.stderr
+        (answer,) = re.findall(r"<title>answer (-?[\d.]+)</title>", run.stdout)
+        return float(answer)
+
+
+@pytest.fixture
+def browse(tmp_path):
+    if not Browser.COMMAND:
+        pytest.skip("there is no chromium")
+    return Browser(tmp_path)
 
 
 def pytest_runtest_setup(item):
