@@ -4,11 +4,7 @@ import argparse
 import pathlib
 import sys
 
-import numpy as np
-
-import tfds_physics
-from hgn_tf import data, explore, plotting, presets, table_commands
-from hgn_tf.animation import side_by_side, write_gif
+from hgn_tf import data, presets, show_commands, table_commands
 from hgn_tf.experiments import hgn_models, run_folder, train_hgn
 
 # What a caller can get wrong, or has not installed.
@@ -93,11 +89,6 @@ def _parser():
     sub = command("datasets", _datasets, "list the datasets and their sizes")
     data_options(sub)
 
-    sub = command("preview", _preview, "draw some trajectories as a GIF")
-    sub.add_argument("dataset", help="such as physics_two_body")
-    sub.add_argument("--out", type=pathlib.Path, required=True)
-    data_options(sub)
-
     sub = command("train", _train, "train an HGN, or go on where it was")
     sub.add_argument("dataset", help="such as physics_pendulum/small")
     sub.add_argument(
@@ -126,27 +117,7 @@ def _parser():
     sub.add_argument("--name", required=True, help="such as hgn_pendulum")
     data_options(sub)
 
-    sub = command("rollout", _rollout, "roll a run's states out, as a GIF")
-    sub.add_argument("run_dir", type=pathlib.Path, metavar="RUN")
-    sub.add_argument(
-        "--dt", type=float, help="seconds a step; negative goes back"
-    )
-    sub.add_argument("--steps", type=int, default=29)
-    sub.add_argument("--examples", type=int, default=4)
-    sub.add_argument("--out", type=pathlib.Path, required=True)
-    data_options(sub)
-
-    sub = command("sample", _sample, "draw new motions from the prior")
-    sub.add_argument("run_dir", type=pathlib.Path, metavar="RUN")
-    sub.add_argument("--steps", type=int, default=29)
-    sub.add_argument("--samples", type=int, default=8)
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--out", type=pathlib.Path, required=True)
-
-    sub = command("explore", _explore, "a page to play with a model")
-    sub.add_argument("model", metavar="RUN_OR_PRESET")
-    sub.add_argument("--out", type=pathlib.Path, required=True)
-
+    show_commands.add(command, data_options)
     table_commands.add(command, data_options)
 
     sub = command("demo", _demo, "the whole path in ten minutes: runs/demo")
@@ -167,18 +138,6 @@ def _datasets(options):
             if builder.info.splits:
                 size = builder.info.dataset_size
                 print(f"  {'':12s} On this disk: {size}, {builder.data_dir}")
-
-
-def _preview(options):
-    builder = data.get_builder(options.dataset, options.data_dir)
-    examples = tfds_physics.make_examples(builder.recipe, "train", range(4))
-    plotting.preview(
-        np.stack([example["video"] for example in examples]),
-        np.stack([example["energy"] for example in examples]),
-        examples[0]["time"],
-        options.out,
-    )
-    print(f"wrote {options.out}")
 
 
 def _train(options):
@@ -235,41 +194,6 @@ def _report(result, run_dir):
     )
     print(format_table(result["metrics"]))
     print(f"\nwrote {run_dir / 'metrics.json'} and {run_dir / 'report.html'}")
-
-
-def _rollout(options):
-    config, model = train_hgn.load(options.run_dir)
-    builder = data.get_builder(config.dataset, options.data_dir)
-    builder.download_and_prepare()
-    dt = model.dt if options.dt is None else options.dt
-    test = data.load_split(builder, "test", options.examples)
-    path = model.rollout(model.infer(test.video), options.steps, dt)
-    times = dt * np.arange(options.steps + 1)
-    truth = data.true_video(builder, test, times)
-    _write_rows(options.out, [truth, model.draw(path).numpy()])
-    print(f"wrote {options.out}: the true motion above, the model below")
-
-
-def _sample(options):
-    _, model = train_hgn.load(options.run_dir)
-    motion = model.generate(options.samples, options.steps, seed=options.seed)
-    _write_rows(options.out, [motion.video.numpy()])
-    print(f"wrote {options.out}")
-
-
-def _explore(options):
-    if options.model in presets.list_presets():
-        model = presets.load(options.model)
-    else:
-        _, model = train_hgn.load(pathlib.Path(options.model))
-    explore.write_page(model, options.out, options.model)
-    print(f"wrote {options.out}")
-
-
-def _write_rows(path, rows):
-    """One row of videos for each of `rows`, [examples, time, ...]."""
-    videos = [side_by_side(list(row)) for row in rows]
-    write_gif(path, side_by_side(videos, vertical=True))
 
 
 def _settings(pairs):

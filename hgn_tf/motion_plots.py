@@ -1,11 +1,15 @@
 """The HGN paper's figures of motions: errors, energies and frames in time."""
 
+import os
+import pathlib
 from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from hgn_tf.animation import to_uint8, write_gif
 from hgn_tf.plotting import (
     FIGURE_SIZE,
     LINES,
@@ -91,6 +95,47 @@ def samples(
     """
     rows = {f"sample {index + 1}": each for index, each in enumerate(videos)}
     return film_strip(rows, every, dt)
+
+
+@matplotlib.rc_context(STYLE)
+def showcase(
+    truth: Mapping[str, np.ndarray],
+    model: Mapping[str, np.ndarray],
+    path: str | os.PathLike,
+    fps: float = 10.0,
+) -> pathlib.Path:
+    """GIF of several ways to roll out, truth above model.
+
+    Args:
+      truth: Name of a way -> videos [n, time, height, width, 3].
+      model: The same of the model.
+      path: Where the GIF goes; whole or not at all.
+      fps: Frames a second.
+    Returns: the path.
+    """
+    count = len(next(iter(truth.values())))
+    figure = Figure(figsize=(1.15 * count * len(truth) + 0.9, 2.7), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    columns = figure.subfigures(1, len(truth))
+    shown = []
+    for index, (column, way) in enumerate(zip(np.ravel(columns), truth)):
+        column.suptitle(way)
+        axes = column.subplots(2, count, squeeze=False)
+        for row, videos in zip(axes, (truth[way], model[way])):
+            for axis, video in zip(row, to_uint8(videos)):
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set_visible(False)
+                shown.append((axis.imshow(video[0]), video))
+        if index == 0:
+            axes[0, 0].set_ylabel("true")
+            axes[1, 0].set_ylabel("model")
+    frames = []
+    for time in range(len(shown[0][1])):
+        for image, video in shown:
+            image.set_data(video[time])
+        canvas.draw()
+        frames.append(np.array(canvas.buffer_rgba())[..., :3])
+    return write_gif(path, np.stack(frames), fps=fps, scale=1)
 
 
 @matplotlib.rc_context(STYLE)

@@ -1,4 +1,4 @@
-"""The subcommands that make a table or a figure of the paper."""
+"""The subcommands that make a table: many runs, done once each."""
 
 import os
 import pathlib
@@ -7,7 +7,6 @@ from hgn_tf.experiments import (
     hgn_table1,
     hgn_table1_report,
     hnn_report,
-    paper_figures,
 )
 
 
@@ -48,10 +47,6 @@ def add(command, data_options) -> None:
     )
     sub.add_argument("--results", type=pathlib.Path, default="results")
 
-    sub = command("figure", _figure, "draw a figure of the paper")
-    sub.add_argument("number", type=int, choices=list(paper_figures.FIGURES))
-    sub.add_argument("--out", type=pathlib.Path, required=True)
-
     sub = command("nhf", _nhf_fit, "train an NHF, or a flow, on a density")
     sub.add_argument("action", choices=["fit"])
     sub.add_argument("--density", required=True, help="such as nine_gaussians")
@@ -87,12 +82,6 @@ def _hnn_table(options):
         progress=print,
     )
     print(f"\n{tables}wrote {options.results / 'hnn_table.md'}")
-
-
-def _figure(options):
-    # Figures 6 to 8 are of `table1 --figures`, 9 is of `nhf fit`.
-    paper_figures.FIGURES[options.number]().savefig(options.out, dpi=100)
-    print(f"wrote {options.out}")
 
 
 # TensorFlow Probability is an extra: only these commands need it.

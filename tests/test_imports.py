@@ -31,12 +31,18 @@ HGN_ORDER = [
     "report",
     "explore",
     "experiments",
+    "show_commands",
     "table_commands",
     "__init__",
     "__main__",
 ]
 IMPORTS_NOTHING_OF_OURS = ("hgn_tf.metrics", "hgn_tf.losses")
-IMPORTS_TFDS_PHYSICS = ("hgn_tf.data", "hgn_tf.experiments", "hgn_tf.__main__")
+IMPORTS_TFDS_PHYSICS = (
+    "hgn_tf.data",
+    "hgn_tf.experiments",
+    "hgn_tf.show_commands",
+    "hgn_tf.__main__",
+)
 TENSORFLOW = ("tensorflow", "tensorflow_datasets", "keras", "tf_keras")
 
 
