@@ -17,7 +17,7 @@
 #
 # Pendulums, springs and bodies under gravity as TensorFlow Datasets: frames,
 # true states and energies. Makes a small one in seconds; the full ones take
-# some minutes of CPU. Runs in about a minute.
+# some minutes. Runs in about a minute on a CPU.
 
 # %% [markdown]
 # On Colab the first cell installs the package, and what
