@@ -42,6 +42,7 @@ import os
 
 import IPython.display
 import keras
+import numpy as np
 
 import hgn_tf
 from hgn_tf import animation, data, evaluation, losses, metrics, plotting
@@ -82,6 +83,7 @@ history = model.fit(videos, epochs=EPOCHS, steps_per_epoch=STEPS, verbose=2)
 
 # %%
 log = {"epoch": history.epoch, **history.history}
+log = {name: np.array(values) for name, values in log.items()}
 plotting.training_curves(log)
 
 # %% [markdown]
