@@ -1,6 +1,7 @@
 """The whole path from the command line, on a tiny dataset."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 import tfds_physics
 from hgn_tf import data, training
 from hgn_tf.__main__ import format_table, main
-from hgn_tf.experiments import hgn_models, train_hgn
+from hgn_tf.experiments import hgn_models, run_folder, train_hgn
 
 DATASET = "physics_pendulum/tiny"
 SHORT = {
@@ -193,3 +194,9 @@ def test_the_console_script_answers():
     command = [sys.executable, "-m", "hgn_tf", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "train" in done.stdout
+
+
+def test_another_process_answers_and_raises():
+    assert run_folder.in_own_process(os.getpid) != os.getpid()
+    with pytest.raises(ValueError, match="invalid literal"):
+        run_folder.in_own_process(int, "seven")

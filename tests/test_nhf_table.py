@@ -15,6 +15,7 @@ from hgn_tf.experiments import (
     nhf_minima,
     nhf_report,
     nhf_table,
+    run_folder,
 )
 from hgn_tf.experiments.nhf_models import STUDY, TABLES, VARIANTS
 from hgn_tf.models.flows import FLOWS
@@ -141,7 +142,7 @@ def test_batches_depend_on_seed_and_number_alone():
 def test_table_does_what_is_not_done_yet(
     table, models, fitted, tmp_path, monkeypatch
 ):
-    def fit_density(config, run_dir, experiment, figure):
+    def fit_density(config, run_dir, experiment, verbose, figure):
         assert run_dir.parent == tmp_path / "runs" / table
         if figure:
             run_dir.mkdir(parents=True)
@@ -153,6 +154,9 @@ def test_table_does_what_is_not_done_yet(
 
     monkeypatch.setattr(nhf_fit, "make_config", tiny_config)
     monkeypatch.setattr(nhf_fit, "fit_density", fit_density)
+    monkeypatch.setattr(
+        run_folder, "in_own_process", lambda function, *row: function(*row)
+    )
     row = (["two_moons"], 2, models, tmp_path, tmp_path / "runs", table)
     lines = []
     first = nhf_report.make_tables(*row, progress=lines.append)

@@ -47,8 +47,9 @@ def run(
         name = f"{config.density}-{config.model}-{config.seed}"
         path = results_dir / f"{name}.json"
         if run_folder.read_result(path, config) is None:
-            result = nhf_fit.fit_density(
-                config, runs_dir / name, table, figure=config.seed == 0
+            result = run_folder.in_own_process(
+                nhf_fit.fit_density,
+                *(config, runs_dir / name, table, 0, config.seed == 0),
             )
             results_dir.mkdir(parents=True, exist_ok=True)
             if config.kind == "nhf" and config.seed == 0:
