@@ -40,3 +40,13 @@ def test_the_first_block_has_ten_lines_of_code():
 def test_readme_tables_are_the_results(path):
     result = json.loads(path.read_text())
     assert format_table(result["metrics"]) in README.read_text()
+
+
+TABLES = re.findall(
+    r"<!-- from (results/\w+\.md) -->\n((?:\|.*\n)+)", README.read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("source, table", TABLES)
+def test_readme_copies_tables_whole(source, table):
+    assert table in (ROOT / source).read_text("utf-8")

@@ -30,7 +30,7 @@ class BumpEnergy(keras.layers.Layer):
     """
 
     def __init__(
-        self, units=64, radius=2.0, widths=(0.1, 0.5), scale=0.05, **kwargs
+        self, units=64, radius=2.0, widths=(0.2, 0.8), scale=0.05, **kwargs
     ):
         super().__init__(**kwargs)
         if min(units, radius, *widths, scale) <= 0:
