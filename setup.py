@@ -33,7 +33,8 @@ INSTALL = [
 ]
 NHF = ["tensorflow-probability[tf]==0.25.0"]
 RUFF = ["ruff==0.17.6"]  # The same version in .pre-commit-config.yaml.
-TEST = [*NHF, "pytest>=8", "pytest-xdist>=3", "dill"]
+NOTEBOOKS = [*NHF, "jupytext", "ipykernel", "nbmake"]
+TEST = [*NOTEBOOKS, "pytest>=8", "pytest-xdist>=3", "dill"]
 
 setuptools.setup(
     name="hgn-tf",
@@ -57,7 +58,7 @@ setuptools.setup(
         "tensorboard": ["tensorboard"],
         "beam": ["apache-beam>=2.77", "mlcroissant"],
         "gym": ["gymnasium[classic-control]"],
-        "notebooks": [*NHF, "jupytext", "ipykernel", "nbmake"],
+        "notebooks": NOTEBOOKS,
         "test": TEST,
         "dev": [*TEST, *RUFF, "build", "pre-commit"],
     },

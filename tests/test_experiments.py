@@ -1,5 +1,6 @@
 """The whole path from the command line, on a tiny dataset."""
 
+import functools
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import tfds_physics
-from hgn_tf import data, training
+from hgn_tf import data, presets, training
 from hgn_tf.__main__ import format_table, main
 from hgn_tf.experiments import hgn_models, run_folder, train_hgn
 
@@ -109,6 +110,27 @@ def test_samples_are_drawn(run_dir, tmp_path):
     path = tmp_path / "x.gif"
     assert main(["sample", str(run_dir), "--steps=3", "--out", str(path)]) == 0
     assert path.read_bytes().startswith(b"GIF8")
+
+
+def test_showcase_and_page_are_made_of_a_run(run_dir, tmp_path):
+    gif, page = tmp_path / "x.gif", tmp_path / "x.html"
+    assert main(["showcase", str(run_dir), "--out", str(gif)]) == 0
+    assert gif.read_bytes().startswith(b"GIF8")
+    assert main(["explore", str(run_dir), "--out", str(page)]) == 0
+    assert page.read_text("utf-8").count("data:image/png") == 26
+
+
+def test_a_run_becomes_a_preset(run_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    save = functools.partial(train_hgn.make_preset, folder=tmp_path)
+    monkeypatch.setattr(train_hgn, "make_preset", save)
+    assert main(["preset", str(run_dir), "--name", "tiny"]) == 0
+    assert presets.list_presets() == ["tiny"]
+    card = json.loads((run_dir / "metrics.json").read_text())
+    assert presets.card("tiny") | {"metrics": {}} == card | {"metrics": {}}
+    ours, theirs = presets.card("tiny")["metrics"], card["metrics"]
+    # What the half precision of the weights does.
+    assert ours["test_mse_e4"] == pytest.approx(theirs["test_mse_e4"], rel=0.02)
 
 
 def test_datasets_are_listed_and_previewed(tmp_path, capsys):

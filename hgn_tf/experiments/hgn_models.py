@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from hgn_tf import data, losses, networks
+from hgn_tf.experiments import run_folder
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.hnn import HNN
 from hgn_tf.models.pixel_hnn import PixelHNN
@@ -101,12 +102,7 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
         raise ValueError(
             f"`budget` must be one of {list(BUDGETS)}. Received: {budget!r}."
         )
-    names = [field.name for field in dataclasses.fields(Config)]
-    unknown = sorted(set(changes) - set(names))
-    if unknown:
-        raise ValueError(
-            f"A setting must be one of {names}. Received: {unknown}."
-        )
+    run_folder.check_settings(changes, Config)
     return Config(dataset, budget, **{**BUDGETS[budget], **changes})
 
 

@@ -63,12 +63,7 @@ def make_config(density: str, model: str, seed: int = 0, **changes) -> Config:
     """
     get_density(density)
     variant = _variant(model)
-    names = [field.name for field in dataclasses.fields(Config)]
-    unknown = sorted(set(changes) - set(names))
-    if unknown:
-        raise ValueError(
-            f"A setting must be one of {names}. Received: {unknown}."
-        )
+    run_folder.check_settings(changes, Config)
     settings = {**variant.settings, **changes.pop("settings", {})}
     row = {
         "kind": variant.kind,

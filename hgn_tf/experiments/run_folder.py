@@ -30,6 +30,19 @@ def read_config(run_dir: pathlib.Path, kind: type):
         ) from error
 
 
+def check_settings(changes: dict, kind: type) -> None:
+    """Settings that are changed are settings of a `kind` of Config.
+
+    Raises: ValueError: if one is not.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]
+    unknown = sorted(set(changes) - set(names))
+    if unknown:
+        raise ValueError(
+            f"A setting must be one of {names}. Received: {unknown}."
+        )
+
+
 def check_folder(config, run_dir: pathlib.Path) -> None:
     """A run's folder is new, empty, or of the same run.
 
