@@ -107,6 +107,7 @@ moon = tfds_physics.PhysicsConfig(
     num_train=32,
     num_validation=8,
     num_test=8,
+    num_test_long=0,
 )
 builder = tfds.builder("physics_pendulum", config=moon)
 slow = tfds_physics.make_examples(builder.recipe, "train", range(2))
