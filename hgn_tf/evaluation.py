@@ -137,11 +137,7 @@ def _scores(errors):
         "test" if name == "model" else name: x for name, x in errors.items()
     }
     named["excess"] = errors["model"] - errors["noise_floor"]
-    scores = {}
-    for name, error in named.items():
-        mean, stderr = metrics.mean_and_stderr(error.mean(axis=1))
-        scores[f"{name}_mse_e4"] = 1e4 * mean
-        scores[f"{name}_mse_e4_stderr"] = 1e4 * stderr
+    scores = _means(named)
     baseline = errors["mean_image"].mean(axis=1)
     for name, key in (("model", "test"), ("noise_floor", "noise_floor")):
         scores[f"{key}_fvu"] = metrics.fvu(errors[name].mean(axis=1), baseline)
@@ -156,10 +152,19 @@ def _forecast(errors, test):
     }
     still = np.broadcast_to(video[:, :1], video[:, 1:].shape)
     errors["frozen_frame"] = metrics.pixel_mse_per_frame(video[:, 1:], still)
+    return _means(
+        {
+            "forecast" if name == "model" else f"forecast_{name}": error
+            for name, error in errors.items()
+        }
+    )
+
+
+def _means(errors):
+    """Means over trajectories and their standard errors, times 1e4."""
     scores = {}
     for name, error in errors.items():
         mean, stderr = metrics.mean_and_stderr(error.mean(axis=1))
-        name = "forecast" if name == "model" else f"forecast_{name}"
         scores[f"{name}_mse_e4"] = 1e4 * mean
         scores[f"{name}_mse_e4_stderr"] = 1e4 * stderr
     return scores
@@ -199,12 +204,7 @@ def _reversal(model, states, path):
 
 def _moves(model, test):
     """Whether the model has collapsed to a still image."""
-    motion = model.motion(test.video[:_NUM_MOVING])
-    return {
-        "gradient_norm": motion.gradient_norm,
-        "gradient_norm_share": motion.gradient_norm / motion.spread,
-        "collapsed": float(motion.collapsed),
-    }, {}
+    return model.motion(test.video[:_NUM_MOVING]).metrics(), {}
 
 
 def _shown(model, test, path):

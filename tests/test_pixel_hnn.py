@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 
 from hgn_tf import networks
 from hgn_tf.models.hnn import HNN, DerivativeNet
+from hgn_tf.models.motion import latent_motion
 from hgn_tf.models.observations import consecutive
 from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.phase import PhaseState
@@ -392,3 +393,11 @@ def test_other_observations_than_it_was_built_for_are_refused():
         vectors.infer(x)
     with pytest.raises(ValueError, match="`num_steps`"):
         model.rollout(model.infer(make_videos()), -1)
+
+
+def test_states_that_are_all_one_are_collapsed_and_have_no_share():
+    found = latent_motion(np.zeros((4, 2)), np.ones((4, 2)))
+    assert found.collapsed and np.isnan(found.metrics()["gradient_norm_share"])
+    moving = latent_motion(np.eye(2), np.eye(2))
+    share = moving.metrics()["gradient_norm_share"]
+    assert share == pytest.approx(1 / moving.spread) and not moving.collapsed

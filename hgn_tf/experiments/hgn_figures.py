@@ -7,7 +7,6 @@ import numpy as np
 from hgn_tf import data, metrics, motion_plots
 from hgn_tf.experiments import run_folder, train_hgn
 from hgn_tf.experiments.hgn_table1 import VARIANTS
-from hgn_tf.phase import PhaseState
 
 _WAYS = {
     "forward": "forward",
@@ -75,7 +74,7 @@ def _errors(runs, data_dir):
             error = metrics.pixel_mse_per_frame(
                 video / np.float32(255.0), model.draw(path).numpy()
             )
-            energy = model.energy(PhaseState(*path)).numpy()[0]
+            energy = model.energy(path).numpy()[0]
             errors.setdefault(split, {})[name] = error[0]
             energies.setdefault(split, {})[name] = (
                 energy - energy.mean()

@@ -129,11 +129,7 @@ def measure(reader: StateReader, truth: Truth) -> dict[str, float]:
         results[f"{name}pixel_mse"] = float(error)
     error = reader.read(z).reshape(truth.path.shape) - truth.path
     results["encoded_mse"] = float(np.square(error).mean())
-    motion = model.motion(rows["x"])
-    results["gradient_norm"] = motion.gradient_norm
-    results["gradient_norm_share"] = motion.gradient_norm / motion.spread
-    results["collapsed"] = float(motion.collapsed)
-    return results
+    return results | model.motion(rows["x"]).metrics()
 
 
 def _frame(x):

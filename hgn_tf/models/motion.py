@@ -24,6 +24,15 @@ class LatentMotion(NamedTuple):
     spread: float
     collapsed: bool
 
+    def metrics(self) -> dict[str, float]:
+        """The norm, its share of the spread (NaN without one), the verdict."""
+        share = self.gradient_norm / self.spread if self.spread else np.nan
+        return {
+            "gradient_norm": self.gradient_norm,
+            "gradient_norm_share": share,
+            "collapsed": float(self.collapsed),
+        }
+
 
 def latent_motion(states: np.ndarray, change: np.ndarray) -> LatentMotion:
     """Looks at states and at what the field makes of them.
