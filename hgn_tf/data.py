@@ -166,7 +166,12 @@ def make_trajectories(recipe, split: str, indices) -> Trajectories:
       recipe: `builder.recipe`.
       split: Name of a split.
       indices: Their numbers; those past its size are in no dataset.
+    Raises: ValueError: if there are none.
     """
+    if not len(indices):
+        raise ValueError(
+            f"There must be an example at least. Received: {indices}."
+        )
     return _stack(tfds_physics.make_examples(recipe, split, indices))
 
 

@@ -41,7 +41,6 @@ def add(command, data_options) -> None:
     )
     sub.add_argument("--steps", type=int, default=29)
     sub.add_argument("--examples", type=int, default=4)
-    data_options(sub)
 
     sub = of_a_model("sample", _sample, "draw new motions from the prior")
     sub.add_argument("--steps", type=int, default=29)
@@ -78,10 +77,11 @@ def _preview(options):
 
 def _rollout(options):
     dataset, model = _load(options.model)
-    builder = data.get_builder(dataset, options.data_dir)
-    builder.download_and_prepare()
+    builder = data.get_builder(dataset)
     dt = model.dt if options.dt is None else options.dt
-    test = data.load_split(builder, "test", options.examples)
+    test = data.make_trajectories(
+        builder.recipe, "test", range(options.examples)
+    )
     path = model.rollout(model.infer(test.video), options.steps, dt)
     times = dt * np.arange(options.steps + 1)
     truth = data.true_video(builder, test, times)

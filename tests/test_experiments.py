@@ -176,10 +176,20 @@ def test_a_folder_of_something_else_is_not_taken(run_dir, tmp_path, capsys):
     assert "batch_size" in capsys.readouterr().err
 
 
-def test_dt_of_zero_is_refused(run_dir, tmp_path, capsys):
-    arguments = ["rollout", str(run_dir), "--dt=0", "--out"]
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ("--dt=0", "`dt` must be"),
+        ("--examples=0", "an example at least"),
+        ("--steps=-1", "`num_steps`"),
+    ],
+)
+def test_rollouts_of_nothing_are_refused(
+    run_dir, tmp_path, capsys, option, message
+):
+    arguments = ["rollout", str(run_dir), option, "--out"]
     assert main([*arguments, str(tmp_path / "x.gif")]) == 2
-    assert "`dt` must be" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_model_file_cut_in_half_is_named(run_dir, tmp_path, capsys):
