@@ -76,7 +76,11 @@ def get_builder(name: str, data_dir: str | None = None, num_workers: int = 1):
 
 
 def training_batches(
-    builder, batch_size: int, seed: int, first_step: int = 0
+    builder,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    reversed_videos: bool = False,
 ) -> tf.data.Dataset:
     """Endless shuffled batches of the split train, from any step on.
 
@@ -89,6 +93,8 @@ def training_batches(
       batch_size: Videos a batch.
       seed: Of the order.
       first_step: Batches to leave out.
+      reversed_videos: Whether the second half of each batch is shown last
+        frame first: without friction that is a motion of the system too.
     Returns: dataset of uint8 [batch_size, time, height, width, 3].
     Raises: ValueError: if the split is smaller than a batch.
     """
@@ -125,6 +131,9 @@ def training_batches(
             tf.gather(compressed, rows),
             fn_output_signature=tf.uint8,
         )
+        if reversed_videos:
+            half = batch_size // 2
+            video = tf.concat([video[:half], video[half:, ::-1]], axis=0)
         return tf.ensure_shape(video, (batch_size, *shape))
 
     start_epoch, skipped = divmod(first_step * batch_size, size)

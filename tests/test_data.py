@@ -47,6 +47,14 @@ def test_batches_are_videos_of_the_split(builder):
     assert set(names(batches(builder, 1)[0])) <= set(stored)
 
 
+def test_half_of_a_batch_can_be_shown_last_frame_first(builder, stream):
+    reversed_half = data.training_batches(builder, BATCH, 0, 0, True)
+    found = next(reversed_half.as_numpy_iterator())
+    half = BATCH // 2
+    np.testing.assert_array_equal(found[:half], stream[0, :half])
+    np.testing.assert_array_equal(found[half:], stream[0, half:, ::-1])
+
+
 def test_each_epoch_sees_each_example_once(builder, stream):
     stored = names(data.load_split(builder, "train").video)
     assert len(set(stored)) == SIZE

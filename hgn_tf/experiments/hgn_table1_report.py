@@ -259,7 +259,9 @@ def _settings(results):
     lines = [
         f"- Budget `{results[0]['budget']}`, every run: "
         f"{config['num_steps']:,} steps of {config['batch_size']} videos, the "
-        "same ones in the same order; Adam with a warm-up of "
+        "same ones in the same order"
+        + (", half of them last frame first" * config["reversed_videos"])
+        + "; Adam with a warm-up of "
         f"{config['warmup_steps']} steps and a cosine to "
         f"{config['final_learning_rate']} of its rate. Paper: 1.5e-4, kept.",
     ]

@@ -48,7 +48,11 @@ def train(
     training.fit(
         model,
         lambda first_step: data.training_batches(
-            builder, config.batch_size, config.seed, first_step
+            builder,
+            config.batch_size,
+            config.seed,
+            first_step,
+            config.reversed_videos,
         ),
         run_dir,
         config.num_steps,
