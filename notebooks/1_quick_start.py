@@ -13,28 +13,9 @@
 # %% [markdown]
 # # Quick start: a trained model, rolled out
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/GITHUB_OWNER/hgn-tf/blob/main/notebooks/1_quick_start.ipynb)
-#
 # A Hamiltonian Generative Network that ships with the package infers a state
 # (q, p) from the frames of a video and rolls it out: forward, backward, at
 # double and half speed. Runs in about a minute on a CPU.
-
-# %% [markdown]
-# On Colab the first cell installs the package, and what
-# TensorFlow Datasets needs beside it. Elsewhere it does nothing.
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    packages = [
-        "hgn-tf[nhf] @ git+https://github.com/GITHUB_OWNER/hgn-tf",
-        "importlib_resources",
-        "protobuf>=6.31.1,<7",
-    ]
-    pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, *packages], check=True)
 
 # %%
 # %matplotlib inline

@@ -13,28 +13,9 @@
 # %% [markdown]
 # # Train a Hamiltonian Generative Network
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/GITHUB_OWNER/hgn-tf/blob/main/notebooks/3_train_hgn.ipynb)
-#
 # From videos to a learned law of motion by `model.fit`, and what it is worth
 # beside honest yardsticks. About fifteen minutes on two CPU cores: 20,000
 # videos and 5,000 steps, and the measures.
-
-# %% [markdown]
-# On Colab the first cell installs the package, and what
-# TensorFlow Datasets needs beside it. Elsewhere it does nothing.
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    packages = [
-        "hgn-tf[nhf] @ git+https://github.com/GITHUB_OWNER/hgn-tf",
-        "importlib_resources",
-        "protobuf>=6.31.1,<7",
-    ]
-    pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, *packages], check=True)
 
 # %%
 # %matplotlib inline

@@ -13,28 +13,9 @@
 # %% [markdown]
 # # Hamiltonian Neural Networks from states
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/GITHUB_OWNER/hgn-tf/blob/main/notebooks/4_hnn_from_states.ipynb)
-#
 # The baseline of the field: a network for H(q, p), trained on noisy states and
 # their derivatives, beside one that learns the derivatives themselves. About
 # two minutes on a CPU.
-
-# %% [markdown]
-# On Colab the first cell installs the package, and what
-# TensorFlow Datasets needs beside it. Elsewhere it does nothing.
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    packages = [
-        "hgn-tf[nhf] @ git+https://github.com/GITHUB_OWNER/hgn-tf",
-        "importlib_resources",
-        "protobuf>=6.31.1,<7",
-    ]
-    pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, *packages], check=True)
 
 # %%
 # %matplotlib inline

@@ -13,27 +13,8 @@
 # %% [markdown]
 # # Neural Hamiltonian Flows: densities
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/GITHUB_OWNER/hgn-tf/blob/main/notebooks/5_nhf_densities.ipynb)
-#
 # The same dynamics as a normalizing flow: points are where Hamiltonians take a
 # prior over phase space. Figure 9 of the paper. About four minutes on a CPU.
-
-# %% [markdown]
-# On Colab the first cell installs the package, and what
-# TensorFlow Datasets needs beside it. Elsewhere it does nothing.
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:
-    packages = [
-        "hgn-tf[nhf] @ git+https://github.com/GITHUB_OWNER/hgn-tf",
-        "importlib_resources",
-        "protobuf>=6.31.1,<7",
-    ]
-    pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, *packages], check=True)
 
 # %%
 # %matplotlib inline

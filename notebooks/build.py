@@ -1,7 +1,7 @@
 """Writes the notebooks from their scripts: python notebooks/build.py.
 
-The scripts are in jupytext's percent format. GITHUB_OWNER in them, of the
-badges and the install lines, is set here and nowhere else.
+The scripts are in jupytext's percent format. Each notebook gets its badge
+below the title, then the cells of colab.py, which install the package there.
 """
 
 import pathlib
@@ -9,8 +9,13 @@ import pathlib
 import jupytext
 import nbformat
 
-GITHUB_OWNER = "OWNER"
+GITHUB_OWNER = "OWNER"  # of the badges and the install line
 FOLDER = pathlib.Path(__file__).parent
+_COLAB = "https://colab.research.google.com"
+_BADGE = (
+    f"[![Open in Colab]({_COLAB}/assets/colab-badge.svg)]"
+    f"({_COLAB}/github/{GITHUB_OWNER}/hgn-tf/blob/main/notebooks/{{}}.ipynb)"
+)
 
 
 def scripts() -> list[pathlib.Path]:
@@ -20,11 +25,19 @@ def scripts() -> list[pathlib.Path]:
 
 def notebook_of(script: pathlib.Path) -> str:
     """The text of the .ipynb of a script: no outputs, nothing random."""
-    text = script.read_text("utf-8").replace("GITHUB_OWNER", GITHUB_OWNER)
-    notebook = jupytext.reads(text, fmt="py:percent")
+    notebook = _read(script)
+    title = notebook.cells[0]
+    heading, text = title.source.split("\n", 1)
+    title.source = f"{heading}\n\n{_BADGE.format(script.stem)}\n{text}"
+    notebook.cells[1:1] = _read(FOLDER / "colab.py").cells
     for index, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{index}"
     return nbformat.writes(notebook) + "\n"
+
+
+def _read(script):
+    text = script.read_text("utf-8").replace("GITHUB_OWNER", GITHUB_OWNER)
+    return jupytext.reads(text, fmt="py:percent")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,28 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# On Colab the first cell installs the package, and what
+# TensorFlow Datasets needs beside it. Elsewhere it does nothing.
+
+# %%
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:
+    packages = [
+        "hgn-tf[nhf] @ git+https://github.com/GITHUB_OWNER/hgn-tf",
+        "importlib_resources",
+        "protobuf>=6.31.1,<7",
+    ]
+    pip = [sys.executable, "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, *packages], check=True)
