@@ -250,15 +250,15 @@ def _extrapolation(model, builder, image):
         return {}, {}
     long = data.load_split(builder, "test_long")
     _, errors, times = _predict(model, builder, long, image, _LONG_BATCH)
-    scores = {
-        f"long_{'' if name == 'model' else name + '_'}mse_e4": 1e4 * x.mean()
-        for name, x in errors.items()
-    }
-    for frames in _LONG_FRAMES:
-        if frames <= errors["model"].shape[1]:
-            scores[f"long_mse_e4_at_{frames}"] = (
-                1e4 * errors["model"][:, :frames].mean()
-            )
+    scores = {}
+    for name, error in errors.items():
+        prefix = "long_" if name == "model" else f"long_{name}_"
+        scores[f"{prefix}mse_e4"] = 1e4 * error.mean()
+        for frames in _LONG_FRAMES:
+            if frames <= error.shape[1]:
+                scores[f"{prefix}mse_e4_at_{frames}"] = (
+                    1e4 * error[:, :frames].mean()
+                )
     for name, frames in times.items():
         suffix = "" if name == "model" else f"_{name}"
         scores[f"valid_prediction_time{suffix}"] = np.median(frames)

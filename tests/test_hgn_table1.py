@@ -35,6 +35,7 @@ PRINTED = (
     *("reversibility_error", "gradient_norm_share", "collapsed"),
     *("backward_mse_e4", "double_speed_mse_e4", "half_speed_mse_e4"),
     *("long_mse_e4_at_60", "long_mse_e4_at_120", "long_mse_e4_at_240"),
+    *("long_mean_image_mse_e4_at_60", "long_frozen_frame_mse_e4_at_120"),
     *("valid_prediction_time", "valid_prediction_time_mean_image"),
 )
 FORECASTS = (
