@@ -16,7 +16,7 @@ _TABLE = (
     ("test_mse_e4", "test MSE x 1e4", "mean over frames"),
     ("mean_image_mse_e4", "  mean image", "a model that learned nothing"),
     ("frozen_frame_mse_e4", "  frozen first frame", "no motion"),
-    ("noise_floor_mse_e4", "  noise floor", "no model can beat it"),
+    ("noise_floor_mse_e4", "  noise floor", "the true state's best guess"),
     ("excess_mse_e4", "  excess over the floor", ""),
     ("train_mse_e4", "train MSE x 1e4", ""),
     ("test_fvu", "test FVU", "mean image 1, perfect 0 (clean frames)"),

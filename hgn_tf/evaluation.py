@@ -27,10 +27,11 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
     errors a pixel on recorded frames in [0, 1], times 1e4 where the name says
     e4. A model that sees at most five frames is scored on the frames after
     them too, as forecast_*, where the frozen frame is the last one seen. The
-    noise floor is the error of the expected frame given the true
-    state, on the same frames; the excess is what lies above it. Backward,
-    double speed and half speed rollouts are scored against the true motion,
-    without noise.
+    noise floor is the error of the expected frame given the true state, on
+    the same frames; the excess is what lies above it. A model that saw those
+    frames fits some of their noise, about 2 / frames of the floor, and may
+    lie below. Backward, double speed and half speed rollouts are scored
+    against the true motion, without noise.
 
     Args:
       model: HGN.
