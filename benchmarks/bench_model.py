@@ -1,7 +1,7 @@
 """Cost of training steps and rollouts: CPU-seconds, and peak memory.
 
 Each line is measured in a process of its own, so that its peak memory is its
-own; the first calls, which trace the graph, are not counted. Wall time depends
+own; the first call, which traces the graph, is not counted. Wall time depends
 on what else the machine does: compare ratios from one run.
 """
 
@@ -54,7 +54,7 @@ def measure_step(form, batch, decoded, count=5):
     return _cost(lambda: step(video), count)
 
 
-def measure_rollout(form, steps, batch, count=3):
+def measure_rollout(form, steps, batch, count=2):
     import tensorflow as tf
 
     from hgn_tf import PhaseState
@@ -85,8 +85,7 @@ def _cost(call, count):
 
     from hgn_tf.training import peak_memory_mb
 
-    for _ in range(2):
-        call()
+    call()  # traces the graph
     wall, cpu = time.time(), time.process_time()
     for _ in range(count):
         call()
