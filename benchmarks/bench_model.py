@@ -13,7 +13,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 STEPS = {
     "paper's size, batch 16, 30 of 30 frames decoded": ("paper", 16, 30),
+    "the same, UpSampling2D then Conv2D as they are": ("plain", 16, 30),
     "paper's size, batch 16, 8 of 30 frames decoded": ("paper", 16, 8),
+    "the same, UpSampling2D then Conv2D as they are, 8": ("plain", 16, 8),
     "cpu budget, batch 32, 8 of 30 frames decoded": ("flat", 32, 8),
 }
 ROLLOUTS = {
@@ -74,10 +76,30 @@ def measure_rollout(form, steps, batch, count=2):
 def _model(form, **kwargs):
     from hgn_tf import HGN, networks
 
-    make = {"paper": networks.paper_networks, "flat": networks.flat_networks}
-    model = HGN(**make[form](), **kwargs)
+    flat = form == "flat"
+    parts = networks.flat_networks() if flat else networks.paper_networks()
+    if form == "plain":
+        parts["decoder"] = _plain_decoder(parts["decoder"])
+    model = HGN(**parts, **kwargs)
     model.build((None, 30, 32, 32, 3))
     return model
+
+
+def _plain_decoder(decoder, q_shape=(4, 4, 16)):
+    """The same arithmetic written down as the paper does."""
+    from keras import Model, layers
+
+    q = x = layers.Input(q_shape)
+    for width in decoder.filters:
+        x = layers.UpSampling2D(2)(x)
+        branch = x
+        for _ in range(decoder.convolutions):
+            branch = layers.Conv2D(width, 3, padding="same")(branch)
+            branch = layers.LeakyReLU(0.2)(branch)
+        skip = layers.Conv2D(width, 1, use_bias=False)(x)
+        x = layers.Activation("sigmoid")((skip + branch) * 0.5**0.5)
+    x = layers.Conv2D(decoder.channels, 3, padding="same")(x)
+    return Model(q, x)
 
 
 def _cost(call, count):
