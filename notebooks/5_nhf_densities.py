@@ -46,7 +46,8 @@ density.entropy()
 # %%
 keras.utils.set_random_seed(0)
 row = VARIANTS["nhf_fixed_kinetic"]
-model = make_model("nhf", row.settings, density, row.learning_rate, STEPS, 0)
+settings = row.settings_for("nine_gaussians")
+model = make_model("nhf", settings, density, row.learning_rate, STEPS, 0)
 model.fit(points, batch_size=128, epochs=1, verbose=2)
 model.count_params()
 

@@ -251,6 +251,14 @@ def test_tables_have_the_rows_that_were_asked_for():
     assert studied == set(STUDY)
 
 
+def test_a_row_may_differ_for_a_density():
+    row = VARIANTS["nhf_fixed_kinetic"]
+    assert row.settings_for("two_gaussians") == row.settings
+    nine = nhf_fit.make_config("nine_gaussians", "nhf_fixed_kinetic").settings
+    assert nine.keys() == row.settings.keys()
+    assert nine["prior"][0]["arguments"] == {"sigma": 4.5, "beta": 8.0}
+
+
 @pytest.mark.parametrize(
     "name, table", [(name, t) for t, rows in TABLES.items() for name in rows]
 )

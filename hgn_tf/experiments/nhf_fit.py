@@ -64,7 +64,7 @@ def make_config(density: str, model: str, seed: int = 0, **changes) -> Config:
     get_density(density)
     variant = _variant(model)
     run_folder.check_settings(changes, Config)
-    settings = {**variant.settings, **changes.pop("settings", {})}
+    settings = variant.settings_for(density) | changes.pop("settings", {})
     row = {
         "kind": variant.kind,
         "settings": json.loads(json.dumps(settings)),
