@@ -31,8 +31,10 @@ _MINIMA = (
 _CHOICES = {
     "nhf_table": (
         "Sizes and learning rates were chosen on rings: of RealNVP among 12 "
-        "settings, of MAF among 4, of nhf_best among some 20, by seed 0 or 1. "
-        "All else is of the first try.",
+        "settings, of MAF among 4, of nhf_best among some 20, by seed 0 or 1; "
+        "prior and learning rate of nhf_paper among 4, on nine Gaussians; step "
+        "and prior of nhf_fixed_kinetic among some 6, by where the minima of "
+        "its V lay. All else is of the first try.",
     )
 }
 _TITLES = {
