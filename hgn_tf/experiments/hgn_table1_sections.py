@@ -185,10 +185,10 @@ def settings(results: list[dict]) -> str:
         f"{config['warmup_steps']} steps and a cosine to "
         f"{config['final_learning_rate']} of its rate. Paper: 1.5e-4, kept.",
     ]
-    by_model = {each["model"]: each["config"] for each in results}
+    configs = {each["model"]: each["config"] for each in results}
     for model in VARIANTS:
-        if model in by_model:
-            lines.append(f"- {model}: {_line(by_model[model])}")
+        if model in configs:
+            lines.append(f"- {model}: {_line(configs[model])}")
     return "\n".join(lines)
 
 
