@@ -164,7 +164,8 @@ def test_table_does_what_is_not_done_yet(
     for model in models:
         assert (tmp_path / table / f"two_moons-{model}-1.json").exists()
         figure = tmp_path / table / f"two_moons-{model}-0-figure9.png"
-        assert figure.exists() == (model not in FLOWS)
+        drawn = table == "nhf_table" and model not in FLOWS
+        assert figure.exists() == drawn
         assert f"| {model} |" in first
     assert ("RealNVP's" in first) == ("realnvp" in models)
     monkeypatch.setattr(nhf_fit, "fit_density", None)  # would fail if called

@@ -37,22 +37,23 @@ def run(
       num_seeds: Seeds 0 .. num_seeds - 1.
       models: Rows of the table; None for all.
       table: A key of `nhf_models.TABLES`.
-      results_dir: One JSON a run, <density>-<model>-<seed>.json, and figure
-        9 of the NHF of seed 0.
-      runs_dir: One folder a run, with its model.keras; those of seed 0 with
-        their figure9.png too.
+      results_dir: One JSON a run, <density>-<model>-<seed>.json, and of
+        nhf_table figure 9 of the NHF of seed 0.
+      runs_dir: One folder a run, with its model.keras; those of seed 0 of
+        nhf_table with their figure9.png too.
     Raises: ValueError: for an unknown density, model or table, or no seed.
     """
     for config in configs(densities, num_seeds, models, table):
         name = f"{config.density}-{config.model}-{config.seed}"
         path = results_dir / f"{name}.json"
+        shown = table == "nhf_table" and config.seed == 0
         if run_folder.read_result(path, config) is None:
             result = run_folder.in_own_process(
                 nhf_fit.fit_density,
-                *(config, runs_dir / name, table, 0, config.seed == 0),
+                *(config, runs_dir / name, table, 0, shown),
             )
             results_dir.mkdir(parents=True, exist_ok=True)
-            if config.kind == "nhf" and config.seed == 0:
+            if shown and config.kind == "nhf":
                 figure = (runs_dir / name / "figure9.png").read_bytes()
                 write_whole(results_dir / f"{name}-figure9.png", figure)
             run_folder.write_json(path, result)
