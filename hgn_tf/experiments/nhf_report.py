@@ -35,7 +35,11 @@ _CHOICES = {
         "prior and learning rate of nhf_paper among 4, on nine Gaussians; step "
         "and prior of nhf_fixed_kinetic among some 6, by where the minima of "
         "its V lay. All else is of the first try.",
-    )
+    ),
+    "nhf_study": (
+        "The paper's form, with N(0, 1) as the prior and a learning rate of "
+        "1e-3, of which one thing at a time is changed.",
+    ),
 }
 _TITLES = {
     "nhf_table": "Neural Hamiltonian Flows beside the usual flows",
