@@ -133,7 +133,10 @@ def training_batches(
         )
         if reversed_videos:
             half = batch_size // 2
-            video = tf.concat([video[:half], video[half:, ::-1]], axis=0)
+            # By index: TF's reversal of bytes takes sixty times as long.
+            last_first = tf.range(frames - 1, -1, -1)
+            turned = tf.gather(video[half:], last_first, axis=1)
+            video = tf.concat([video[:half], turned], axis=0)
         return tf.ensure_shape(video, (batch_size, *shape))
 
     start_epoch, skipped = divmod(first_step * batch_size, size)
