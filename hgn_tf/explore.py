@@ -101,6 +101,7 @@ def write_page(
     text = environment.get_template("explore.html.jinja").render(
         title=title,
         page=page,
+        dof=lines[0].direction.size,
         sheets=[data_uri(png) for png, _ in sheets],
         landscape=data_uri(_landscape(model, lines)),
         side=_SIDE,
@@ -149,9 +150,8 @@ def _landscape(model, lines):
     axis = figure.add_axes(_BOX)
     box = [-_REACH, _REACH] * 2
     axis.imshow(-energy, origin="lower", extent=box, cmap="viridis")
-    axis.contour(
-        *(side, side, energy), 12, colors="white", linewidths=0.5, alpha=0.6
-    )
+    look = {"linewidths": 0.5, "alpha": 0.6, "negative_linestyles": "solid"}
+    axis.contour(side, side, energy, 12, colors="white", **look)
     axis.set_xlabel("q, first direction (spreads)")
     axis.set_ylabel("p, first direction (spreads)")
     png = io.BytesIO()

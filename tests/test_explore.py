@@ -41,6 +41,10 @@ def test_page_needs_nothing_but_itself(page):
     assert "http" not in page and "a &lt;model&gt;" in page
 
 
+def test_page_says_that_it_shows_a_part_of_phase_space(page):
+    assert "one of the 2 directions of q" in page
+
+
 def test_rollouts_pass_through_their_first_states(numbers):
     paths = np.array(numbers["paths"])
     assert paths.shape == (GRID**2, 2 * STEPS + 1, 2)
