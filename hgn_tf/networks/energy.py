@@ -120,10 +120,11 @@ class QuadraticEnergy(keras.layers.Layer):
     """|x|^2 / 2, without weights: the kinetic energy of unit masses.
 
     With a learned K(p), video alone fixes the learned energy only up to a
-    rising function of the true one: any canonical change of scale along the
-    orbits draws the same frames. With K = |p|^2 / 2, and q a function of the
-    true positions, as the decoder makes it, that function must be linear:
-    |dq/dt|^2 / 2 + V(q) can be constant on every orbit in no other way.
+    monotone function of the true one: any canonical change of scale along the
+    orbits draws the same frames. With K = |p|^2 / 2, one degree of freedom,
+    and q a function of the true position, as the decoder makes it, that
+    function must be linear: |dq/dt|^2 / 2 + V(q) can be constant on every
+    orbit in no other way.
 
     Call: x [batch, ...] -> [batch].
     """
