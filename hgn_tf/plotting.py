@@ -202,7 +202,11 @@ def energy_scatter(
 
 
 @matplotlib.rc_context(STYLE)
-def phase_portrait(q: np.ndarray, p: np.ndarray) -> Figure:
+def phase_portrait(
+    q: np.ndarray,
+    p: np.ndarray,
+    like: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Figure:
     """Trajectories in the plane of position and momentum.
 
     With more than one dimension, q and p are each projected on their own
@@ -212,9 +216,13 @@ def phase_portrait(q: np.ndarray, p: np.ndarray) -> Figure:
     Args:
       q: Positions, [num_trajectories, time, ...].
       p: Momenta of the same shape.
+      like: q and p whose components are drawn instead: portraits that are to
+        be compared need the same ones. None for those of the arguments.
     Returns: Figure.
     """
-    (q, q_label), (p, p_label) = _principal(q, "q"), _principal(p, "p")
+    q_like, p_like = like or (q, p)
+    q, q_label = _project(q, q_like, "q")
+    p, p_label = _project(p, p_like, "p")
     axis = Figure(figsize=FIGURE_SIZE).subplots()
     for index, (q_path, p_path) in enumerate(zip(q, p)):
         color = PALETTE[index % len(PALETTE)]
@@ -270,18 +278,17 @@ def preview(
     return write_gif(path, np.stack(frames), fps=fps, scale=1)
 
 
-def _principal(x, name):
-    """Projection on the first principal component [n, time], and its label."""
-    x = np.asarray(x, np.float64)
-    flat = x.reshape(*x.shape[:2], -1)
-    if flat.shape[-1] == 1:
-        return flat[..., 0], name
-    rows = flat.reshape(-1, flat.shape[-1])
-    rows = rows - rows.mean(axis=0)
-    _, scales, directions = np.linalg.svd(rows, full_matrices=False)
+def _project(x, like, name):
+    """x on the first principal component of `like`, [n, time], and a label."""
+    x, like = np.asarray(x, np.float64), np.asarray(like, np.float64)
+    rows = like.reshape(np.prod(like.shape[:2]), -1)
+    if rows.shape[-1] == 1:
+        return x.reshape(x.shape[:2]), name
+    mean = rows.mean(axis=0)
+    _, scales, directions = np.linalg.svd(rows - mean, full_matrices=False)
     share = scales[0] ** 2 / max(np.sum(scales**2), np.finfo(float).tiny)
     label = f"{name}, first component ({share:.0%} of variance)"
-    return (rows @ directions[0]).reshape(x.shape[:2]), label
+    return (x.reshape(*x.shape[:2], -1) - mean) @ directions[0], label
 
 
 def _log_scale(axis):

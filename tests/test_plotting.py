@@ -75,6 +75,19 @@ def test_phase_portrait_finds_the_line_that_the_states_lie_on():
     np.testing.assert_allclose(np.abs(y), expected, atol=1e-12)
 
 
+def test_phase_portrait_is_drawn_on_the_components_of_another():
+    q, p, q_like, p_like = RNG.random((4, 2, 6, 3))
+    q_like[..., 1:] *= 1e-9
+    p_like[..., :2] *= 1e-9
+    figure = plotting.phase_portrait(q, p, like=(q_like, p_like))
+    line = figure.axes[0].lines[0]
+    for drawn, component in (
+        (line.get_xdata(), q[0, :, 0] - q_like[..., 0].mean()),
+        (line.get_ydata(), p[0, :, 2] - p_like[..., 2].mean()),
+    ):
+        np.testing.assert_allclose(np.abs(drawn), np.abs(component), atol=1e-6)
+
+
 def test_phase_portrait_of_one_dimension_is_q_and_p_themselves():
     q, p = RNG.random((2, 1, 6, 1))
     line = plotting.phase_portrait(q, p).axes[0].lines[0]

@@ -49,9 +49,11 @@ def write_figures(
             energies, float(times[1] - times[0]), "J"
         )
     }
-    for name, path in paths.items():
-        q, p = np.split(path, 2, axis=-1)
-        figures[f"{task}-phase-{name}.png"] = plotting.phase_portrait(q, p)
+    states = {name: np.split(path, 2, axis=-1) for name, path in paths.items()}
+    for name, (q, p) in states.items():
+        figures[f"{task}-phase-{name}.png"] = plotting.phase_portrait(
+            q, p, like=states["true"]
+        )
     for name, figure in figures.items():
         figure.savefig(out_dir / name)
     return [out_dir / name for name in figures]
