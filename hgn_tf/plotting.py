@@ -279,7 +279,7 @@ def preview(
 
 
 def _project(x, like, name):
-    """x on the first principal component of `like`, [n, time], and a label."""
+    """Places on the first principal component of `like`, and a label."""
     x, like = np.asarray(x, np.float64), np.asarray(like, np.float64)
     rows = like.reshape(np.prod(like.shape[:2]), -1)
     if rows.shape[-1] == 1:
