@@ -382,6 +382,26 @@ def test_rollout_back_returns_to_the_start(form):
         np.testing.assert_allclose(ours[:, -1], start, atol=1e-4)  # float32
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_drawn_change_is_that_between_frames(form):
+    model, video = make_model(form, dt=1e-2), make_videos()
+    found = model.motion(video)
+    # As many steps, and one more for the change of the last.
+    drawn = model.decode(model.rollout(model.infer(video), FRAMES).q).numpy()
+    contrast = (video - video.mean(axis=(0, 1))).std()
+    expected = np.square(np.diff(drawn, axis=1)).mean() ** 0.5 / contrast
+    assert found.drawn_change == pytest.approx(expected, rel=0.05)
+
+
+def test_decoder_of_one_picture_is_a_collapse():
+    model, video = make_model(), make_videos()
+    fit(model, epochs=30)
+    assert not model.motion(video).collapsed
+    for weight in model.decoder.trainable_variables:
+        weight.assign(1e-3 * weight)
+    assert model.motion(video).collapsed
+
+
 def test_half_dt_passes_the_same_states():
     """Up to the error of leapfrog, of order dt^2."""
     model = make_model(dt=0.02)

@@ -255,6 +255,15 @@ def test_collapse_is_told_by_the_gradient_of_the_energy():
     assert still.collapsed and still.gradient_norm < 1e-6
 
 
+def test_decoder_of_one_picture_is_a_collapse():
+    video, model = make_videos(), make_model()
+    model.infer(video)
+    for weight in model.decoder.trainable_variables:
+        weight.assign(1e-3 * weight)
+    found = model.motion(video)
+    assert found.collapsed and found.gradient_norm > 0.1 * found.spread
+
+
 def test_encoder_of_one_point_is_a_collapse():
     video, model = make_videos(), make_model()
     model.infer(video)
@@ -395,9 +404,24 @@ def test_other_observations_than_it_was_built_for_are_refused():
         model.rollout(model.infer(make_videos()), -1)
 
 
+def look_at(states, change, drawn_change=1.0):
+    """Motion of states whose pictures are ones, or what `change` makes them."""
+    drawn = np.zeros((len(states), 3))
+    recorded = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+    return latent_motion(states, change, drawn, drawn + drawn_change, recorded)
+
+
 def test_states_that_are_all_one_are_collapsed_and_have_no_share():
-    found = latent_motion(np.zeros((4, 2)), np.ones((4, 2)))
+    found = look_at(np.zeros((4, 2)), np.ones((4, 2)))
     assert found.collapsed and np.isnan(found.metrics()["gradient_norm_share"])
-    moving = latent_motion(np.eye(2), np.eye(2))
+    moving = look_at(np.eye(2), np.eye(2))
     share = moving.metrics()["gradient_norm_share"]
     assert share == pytest.approx(1 / moving.spread) and not moving.collapsed
+
+
+def test_states_that_move_in_pictures_that_do_not_are_collapsed():
+    moving = look_at(np.eye(2), np.eye(2), 0.1)
+    # Pictures vary by 1 in one of three pixels.
+    assert moving.drawn_change == pytest.approx(0.1 * 3**0.5)
+    assert not moving.collapsed
+    assert look_at(np.eye(2), np.eye(2), 1e-3).collapsed

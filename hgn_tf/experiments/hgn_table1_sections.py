@@ -23,6 +23,7 @@ _LATENT = (
     ("energy_variance_share", "variance along / across", "{:.1e}"),
     ("reversibility_error", "reversibility error", "{:.1e}"),
     ("gradient_norm_share", "grad H a frame / spread", "{:.3f}"),
+    ("drawn_change", "picture a frame / spread", "{:.1e}"),
 )
 _SPEEDS = (
     ("backward_mse_e4", "backward"),

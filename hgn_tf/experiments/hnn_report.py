@@ -165,7 +165,7 @@ def _pixels(groups):
         "nowhere said, so those figures need not compare. Rollouts are those "
         "of the test trajectories from their first row. grad H is a mean "
         "over the test rows, of the baseline |dz/dt|, per row; collapsed is 1 "
-        "where it moves the state next to nothing.",
+        "where it moves the state, or the picture, next to nothing.",
         _measured(seen, _ON_PIXELS),
     ]
 

@@ -115,8 +115,9 @@ class Inference:
     def motion(self, video) -> LatentMotion:
         """Whether the learned H moves the data, or has collapsed.
 
-        A model may end with a constant image: |grad H| is then next to
-        nothing beside the spread of the states, or the states are all one.
+        A model may end with a constant image: what |grad H| moves is then next
+        to nothing beside the spread of the states, or of the pictures, or the
+        states are all one.
 
         Args:
           video: As in `infer`; the states looked at are those of the rollout
@@ -128,7 +129,15 @@ class Inference:
             *(tf.reshape(part, [-1, *part.shape[2:]]) for part in path)
         )
         change = time_derivative(self.hamiltonian, states)
-        return latent_motion(_in_rows(states), self.dt * _in_rows(change))
+        carried = path.q + self.dt * tf.reshape(change.q, tf.shape(path.q))
+        recorded = frames.video_of(video)
+        return latent_motion(
+            _in_rows(states),
+            self.dt * _in_rows(change),
+            self.decode(path.q).numpy(),
+            self.decode(carried).numpy(),
+            tf.reshape(recorded, [-1, *recorded.shape[2:]]).numpy(),
+        )
 
     def _prepare(self, data):
         data, shape = video_checks.check_data(

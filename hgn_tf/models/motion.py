@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A model whose states move less than this in so many frames, or whose states
-# are all one point, draws a still picture.
+# A model whose states, or whose pictures, move less than this in so many
+# frames has collapsed.
 _FEW_FRAMES = 30
-_LEAST_MOTION = 0.1  # spreads of the states
-_LEAST_SPREAD = 1e-3
+_LEAST_MOTION = 0.1  # spreads
 
 
 class LatentMotion(NamedTuple):
@@ -17,11 +16,15 @@ class LatentMotion(NamedTuple):
     gradient_norm: mean |grad H| (of a baseline, |dz/dt|), per frame;
     spread: standard deviation of the states, the root of the sum over
     coordinates;
-    collapsed: whether the states stand still or are all one.
+    drawn_change: what that motion changes in the picture in a frame, over the
+    spread of the recorded pictures, root mean squares both;
+    collapsed: whether states stand still or are all one, or the pictures do
+    not change with them.
     """
 
     gradient_norm: float
     spread: float
+    drawn_change: float
     collapsed: bool
 
     def metrics(self) -> dict[str, float]:
@@ -30,21 +33,44 @@ class LatentMotion(NamedTuple):
         return {
             "gradient_norm": self.gradient_norm,
             "gradient_norm_share": share,
+            "drawn_change": self.drawn_change,
             "collapsed": float(self.collapsed),
         }
 
 
-def latent_motion(states: np.ndarray, change: np.ndarray) -> LatentMotion:
+def latent_motion(
+    states: np.ndarray,
+    change: np.ndarray,
+    drawn: np.ndarray,
+    carried: np.ndarray,
+    recorded: np.ndarray,
+) -> LatentMotion:
     """Looks at states and at what the field makes of them.
+
+    The states alone do not tell: a model may shrink them until its pictures
+    are all one, and move them in their own small measure.
 
     Args:
       states: [rows, size].
       change: Their rate of change, per frame, [rows, size].
+      drawn: Pictures of the states.
+      carried: Pictures of states + change, of the same shape.
+      recorded: Pictures that were recorded, [rows, ...].
     Returns: LatentMotion.
     """
     speed = np.linalg.norm(change, axis=-1).mean()
     spread = np.sqrt(states.var(axis=0).sum())
-    still = _FEW_FRAMES * speed < _LEAST_MOTION * spread
-    return LatentMotion(
-        float(speed), float(spread), bool(still or spread < _LEAST_SPREAD)
+    contrast = _root_mean_square(recorded - recorded.mean(axis=0))
+    drawn_change = _root_mean_square(carried - drawn) / contrast
+    collapsed = (
+        not spread
+        or _FEW_FRAMES * speed < _LEAST_MOTION * spread
+        or _FEW_FRAMES * drawn_change < _LEAST_MOTION
     )
+    return LatentMotion(
+        float(speed), float(spread), float(drawn_change), bool(collapsed)
+    )
+
+
+def _root_mean_square(x):
+    return np.sqrt(np.mean(np.square(x), dtype=np.float64))

@@ -100,9 +100,9 @@ class PixelInference:
     def motion(self, x) -> LatentMotion:
         """Whether the learned field moves the data, or has collapsed.
 
-        A pixel HNN may end with a constant image: the field, and with it
-        |grad H|, is then next to nothing beside the spread of the states, or
-        the states are all one point.
+        A pixel HNN may end with a constant image: what the field, and with it
+        |grad H|, moves is then next to nothing beside the spread of the
+        states, or of the pictures, or the states are all one point.
 
         Args:
           x: As in `infer`; of videos every pair is looked at.
@@ -111,9 +111,16 @@ class PixelInference:
         x = self._prepare(x, None, needed=2)
         pairs = [x]
         if len(x.shape) == 5:
-            pairs = (x[:, at : at + 2] for at in range(x.shape[1] - 1))
-        z = np.concatenate([tf.concat(self.infer(each), -1) for each in pairs])
-        return latent_motion(z, self.dynamics.time_derivative(z))
+            pairs = [x[:, at : at + 2] for at in range(x.shape[1] - 1)]
+        z = np.stack([tf.concat(self.infer(each), -1) for each in pairs])
+        rows = z.reshape(-1, z.shape[-1])
+        change = np.asarray(self.dynamics.time_derivative(rows))
+        drawn, carried = (
+            self.decode(split_state(tf.constant(each))).numpy()
+            for each in (z, z + change.reshape(z.shape))
+        )
+        recorded = np.concatenate([frames.video_of(each) for each in pairs])
+        return latent_motion(rows, change, drawn, carried, recorded)
 
     def _prepare(self, x, y, needed):
         x, shape = observations.check(x, y, needed, self._observation_shape)
