@@ -7,7 +7,6 @@ server and loads nothing.
 import io
 import os
 import pathlib
-from typing import NamedTuple
 
 import jinja2
 import matplotlib
@@ -18,31 +17,13 @@ from matplotlib.figure import Figure
 from hgn_tf.animation import data_uri, frame_sheet, write_whole
 from hgn_tf.phase import PhaseState
 from hgn_tf.plotting import STYLE
+from hgn_tf.principal import principal_line
 
 _SAMPLES = 256  # from the prior, to see where states are
 _REACH = 2.5  # spreads of the states, that the landscape shows
 _LATTICE = 61  # of the landscape
 _SIDE = 400  # pixels of the landscape
 _BOX = (0.13, 0.11, 0.84, 0.84)  # of its axes: left, bottom, width, height
-
-
-class _Line(NamedTuple):
-    """The first principal direction of the values of q, or of p."""
-
-    mean: np.ndarray
-    direction: np.ndarray
-    spread: float
-
-    def at(self, places):
-        """Values [n, ...] at places [n], in spreads from the mean."""
-        offset = np.multiply.outer(self.spread * places, self.direction)
-        return tf.constant(self.mean + offset, tf.float32)
-
-    def read(self, values):
-        """Places [n, time] of values [n, time, ...]."""
-        offset = np.asarray(values) - self.mean
-        axes = self.direction.ndim
-        return np.tensordot(offset, self.direction, axes) / self.spread
 
 
 def write_page(
@@ -76,13 +57,13 @@ def write_page(
             f"Received: {grid} and {num_steps}."
         )
     motion = model.generate(_SAMPLES, num_steps, seed=seed)
-    lines = [_principal(part.numpy()) for part in motion.states]
+    lines = [principal_line(part.numpy()) for part in motion.states]
     side = np.linspace(-2, 2, grid) if grid > 1 else np.zeros(1)
     starts = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     states = _both_ways(model, _states(lines, starts), num_steps)
     video = model.draw(states).numpy()
     sheets = [frame_sheet(each) for each in video]
-    paths = [line.read(part) for line, part in zip(lines, states)]
+    paths = [line.read(part) / line.spread for line, part in zip(lines, states)]
     page = {
         "dt": float(model.dt),
         "frames": video.shape[1],
@@ -109,22 +90,10 @@ def write_page(
     return write_whole(pathlib.Path(path), text.encode("utf-8"))
 
 
-def _principal(values):
-    """The _Line of values [n, time, ...]."""
-    rows = values.reshape(-1, np.prod(values.shape[2:])).astype(np.float64)
-    mean = rows.mean(axis=0)
-    _, scales, directions = np.linalg.svd(rows - mean, full_matrices=False)
-    shape = values.shape[2:]
-    return _Line(
-        mean.reshape(shape),
-        directions[0].reshape(shape),
-        scales[0] / np.sqrt(len(rows)),
-    )
-
-
 def _states(lines, places):
-    """PhaseState of places [n, 2] in the plane of the lines."""
-    return PhaseState(*(line.at(x) for line, x in zip(lines, places.T)))
+    """PhaseState of places [n, 2], in spreads, in the plane of the lines."""
+    parts = (line.at(line.spread * x) for line, x in zip(lines, places.T))
+    return PhaseState(*(tf.constant(part, tf.float32) for part in parts))
 
 
 def _both_ways(model, state, num_steps):

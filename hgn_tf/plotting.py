@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from hgn_tf.animation import side_by_side, to_uint8, write_gif
+from hgn_tf.principal import project
 
 # Blue, vermilion, green, purple, orange, sky blue.
 PALETTE = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9".split()
@@ -221,8 +222,8 @@ def phase_portrait(
     Returns: Figure.
     """
     q_like, p_like = like or (q, p)
-    q, q_label = _project(q, q_like, "q")
-    p, p_label = _project(p, p_like, "p")
+    q, q_label = project(q, q_like, "q")
+    p, p_label = project(p, p_like, "p")
     axis = Figure(figsize=FIGURE_SIZE).subplots()
     for index, (q_path, p_path) in enumerate(zip(q, p)):
         color = PALETTE[index % len(PALETTE)]
@@ -276,19 +277,6 @@ def preview(
         canvas.draw()
         frames.append(np.array(canvas.buffer_rgba())[..., :3])
     return write_gif(path, np.stack(frames), fps=fps, scale=1)
-
-
-def _project(x, like, name):
-    """Places on the first principal component of `like`, and a label."""
-    x, like = np.asarray(x, np.float64), np.asarray(like, np.float64)
-    rows = like.reshape(np.prod(like.shape[:2]), -1)
-    if rows.shape[-1] == 1:
-        return x.reshape(x.shape[:2]), name
-    mean = rows.mean(axis=0)
-    _, scales, directions = np.linalg.svd(rows - mean, full_matrices=False)
-    share = scales[0] ** 2 / max(np.sum(scales**2), np.finfo(float).tiny)
-    label = f"{name}, first component ({share:.0%} of variance)"
-    return (x.reshape(*x.shape[:2], -1) - mean) @ directions[0], label
 
 
 def _log_scale(axis):

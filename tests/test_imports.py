@@ -24,6 +24,7 @@ HGN_ORDER = [
     "models",
     "training",
     "animation",
+    "principal",
     "evaluation",
     "plotting",
     "motion_plots",
