@@ -17,7 +17,8 @@ class LatentMotion(NamedTuple):
     spread: standard deviation of the states, the root of the sum over
     coordinates;
     drawn_change: what that motion changes in the picture in a frame, over the
-    spread of the recorded pictures, root mean squares both;
+    spread of the recorded pictures, root mean squares both; NaN if those are
+    all one;
     collapsed: whether states stand still or are all one, or the pictures do
     not change with them.
     """
@@ -61,7 +62,8 @@ def latent_motion(
     speed = np.linalg.norm(change, axis=-1).mean()
     spread = np.sqrt(states.var(axis=0).sum())
     contrast = _root_mean_square(recorded - recorded.mean(axis=0))
-    drawn_change = _root_mean_square(carried - drawn) / contrast
+    moved = _root_mean_square(carried - drawn)
+    drawn_change = moved / contrast if contrast else np.nan
     collapsed = (
         not spread
         or _FEW_FRAMES * speed < _LEAST_MOTION * spread
