@@ -405,7 +405,7 @@ def test_other_observations_than_it_was_built_for_are_refused():
 
 
 def look_at(states, change, drawn_change=1.0):
-    """Motion of states whose pictures are ones, or what `change` makes them."""
+    """Motion of states drawn as zeros, and as `drawn_change` when moved."""
     drawn = np.zeros((len(states), 3))
     recorded = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     return latent_motion(states, change, drawn, drawn + drawn_change, recorded)
