@@ -171,23 +171,40 @@ def _means(errors):
     return scores
 
 
-def _energies(model, test, path):
-    along = model.energy(path).numpy()
+def energy_scores(along: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """How a learned energy is kept along rollouts, and follows the true one.
+
+    energy_variance: mean over trajectories of the variance in time;
+    energy_variance_share: over the variance of the first ones;
+    energy_drift, energy_drift_stderr: `metrics.energy_drift`;
+    energy_r2: `metrics.r_squared` of the first ones with the truth.
+    The last four are NaN for a model with one energy for all it sees.
+
+    Args:
+      along: Learned energies, [batch, time].
+      truth: True energies, [batch].
+    """
+    # Of equal numbers a mean in float32 may be another one, and their spread
+    # then above 0.
+    along = along.astype(np.float64)
     variance = metrics.energy_variance(along).mean()
-    scores = {"energy_variance": variance}
-    # All that compares with the spread has no number in a collapsed model.
     drift, stderr, share, r2 = np.nan, np.nan, np.nan, np.nan
     if along[:, 0].std() > 0:
         drift, stderr = metrics.mean_and_stderr(metrics.energy_drift(along))
         share = variance / along[:, 0].var()
-        r2 = metrics.r_squared(along[:, 0], test.energy)
-    scores |= {
+        r2 = metrics.r_squared(along[:, 0], truth)
+    return {
+        "energy_variance": variance,
         "energy_r2": r2,
         "energy_drift": drift,
         "energy_drift_stderr": stderr,
         "energy_variance_share": share,
     }
-    return scores, {
+
+
+def _energies(model, test, path):
+    along = model.energy(path).numpy()
+    return energy_scores(along, test.energy), {
         "learned_energy_along": along[:_NUM_SHOWN],
         "energy_true": test.energy,
         "energy_learned": along[:, 0],
