@@ -67,7 +67,9 @@ def _errors(runs, data_dir):
         # All energies of the test trajectories, to have their spread.
         learned = run_folder.read_arrays(folder / "evaluation.npz")[
             "energy_learned"
-        ]
+        ].astype(np.float64)
+        # A model with one energy for all has no unit to draw it in.
+        spread = learned.std() or np.nan
         for split in ("train", "test"):
             video = data.load_split(builder, split, 1).video
             path = model.rollout(model.infer(video), video.shape[1] - 1)
@@ -78,5 +80,5 @@ def _errors(runs, data_dir):
             errors.setdefault(split, {})[name] = error[0]
             energies.setdefault(split, {})[name] = (
                 energy - energy.mean()
-            ) / learned.std()
+            ) / spread
     return motion_plots.rollout_errors(errors, energies, builder.recipe.dt)
