@@ -54,8 +54,8 @@ def project(
       name: Of the values.
     Returns: places [n, time], and a label.
     """
-    line = principal_line(like)
-    if line.direction.size == 1:
+    if np.prod(values.shape[2:], dtype=int) == 1:
         return np.reshape(values, values.shape[:2]), name
+    line = principal_line(like)
     label = f"{name}, first component ({line.share:.0%} of variance)"
     return line.read(values), label
