@@ -61,6 +61,10 @@ NETWORKS = {
     ),
     "decoder_of_flat": lambda: (Decoder((8, 6), seed_shape=(2, 2, 8)), [FLAT]),
     "dense_decoder": lambda: (DenseDecoder((8,), (8, 8, 3)), [FLAT]),
+    "random_start": lambda: (
+        DenseDecoder((8,), (8, 8, 3), grey_start=False),
+        [FLAT],
+    ),
 }
 ENERGIES = [name for name in NETWORKS if name.endswith(("energy", "separable"))]
 ENERGIES += ["joint", "flat_joint"]
@@ -265,6 +269,14 @@ def test_posterior_starts_narrow_whatever_the_frames():
         video = tf.random.uniform([2, 3, 8, 8, 3], seed=0)
         _, log_scale = form(8)["encoder"](video)
         np.testing.assert_array_equal(log_scale, np.full_like(log_scale, -3.0))
+
+
+def test_dense_decoder_starts_with_the_same_grey_frame_for_any_q():
+    q = tf.random.stateless_normal([5, 3], [0, 0])
+    drawn = DenseDecoder((8,), (8, 8, 3))(q)
+    np.testing.assert_array_equal(drawn, np.full([5, 8, 8, 3], 0.5))
+    drawn = DenseDecoder((8,), (8, 8, 3), grey_start=False)(q)
+    assert np.std(drawn, axis=0).min() > 0
 
 
 def test_encoder_sees_the_order_of_the_frames():

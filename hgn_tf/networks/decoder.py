@@ -168,13 +168,24 @@ class DenseDecoder(keras.layers.Layer):
     Args:
       units: Hidden widths.
       frame_shape: (height, width, channels).
+      grey_start: Draw the same grey frame at first, whatever q is: the last
+        layer's weights start at 0, its biases at 0.5. Random frames are off
+        by more than any motion: what lessens their error first is a q that
+        hardly varies, from which some seeds do not come back.
     Call: q [batch, features] -> [batch, *frame_shape].
     """
 
-    def __init__(self, units=(256, 256), frame_shape=(32, 32, 3), **kwargs):
+    def __init__(
+        self,
+        units=(256, 256),
+        frame_shape=(32, 32, 3),
+        grey_start=True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.units = tuple(units)
         self.frame_shape = tuple(frame_shape)
+        self.grey_start = grey_start
         self._stack = [
             keras.layers.Dense(
                 width,
@@ -186,7 +197,15 @@ class DenseDecoder(keras.layers.Layer):
             )
             for width in self.units
         ]
-        self._stack.append(keras.layers.Dense(math.prod(self.frame_shape)))
+        grey = {
+            "kernel_initializer": "zeros",
+            "bias_initializer": keras.initializers.Constant(0.5),
+        }
+        self._stack.append(
+            keras.layers.Dense(
+                math.prod(self.frame_shape), **(grey if grey_start else {})
+            )
+        )
 
     def build(self, q_shape):
         build_in_turn(self._stack, q_shape)
@@ -204,6 +223,7 @@ class DenseDecoder(keras.layers.Layer):
             **super().get_config(),
             "units": self.units,
             "frame_shape": self.frame_shape,
+            "grey_start": self.grey_start,
         }
 
 

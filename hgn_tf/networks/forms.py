@@ -60,6 +60,7 @@ def flat_networks(
     kinetic_units: tuple[int, ...] = (),
     potential_units: tuple[int, ...] = (128, 128),
     decoder_units: tuple[int, ...] = (256, 256),
+    grey_start: bool = True,
 ) -> dict:
     """The same path on a flat latent, with MLPs: much cheaper on a CPU.
 
@@ -79,6 +80,7 @@ def flat_networks(
         empty for none.
       potential_units: Hidden widths of the network of V.
       decoder_units: Hidden widths of the decoder.
+      grey_start: As of DenseDecoder.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder.
     Raises: ValueError: for another image size.
     Source: Higgins et al., SyMetric (2021), appendix, for the flat form.
@@ -97,7 +99,7 @@ def flat_networks(
             potential=EnergyNet(potential_units, **flat),
         ),
         "decoder": DenseDecoder(
-            decoder_units, (image_size, image_size, channels)
+            decoder_units, (image_size, image_size, channels), grey_start
         ),
     }
 
