@@ -49,11 +49,12 @@ CURVES = {
 MAX_STRIP_FRAMES = 6
 
 
-def write_report(run_dir: str | os.PathLike) -> pathlib.Path:
+def write_report(run_dir: str | os.PathLike, command: str = "") -> pathlib.Path:
     """Writes report.html into a run's folder and returns its path.
 
     Args:
       run_dir: Folder of a run that has been trained and evaluated.
+      command: What trains it again, for the page to say.
     Returns: Path of the page, which is there whole or not at all.
     Raises: ValueError: if a file or an array is missing or cannot be read,
       with the command that makes it.
@@ -70,6 +71,7 @@ def write_report(run_dir: str | os.PathLike) -> pathlib.Path:
     page = environment.get_template("report.html.jinja").render(
         run=run_dir.resolve().name,
         run_dir=str(run_dir),
+        command=command,
         results=results,
         config=config,
         metrics=metrics,

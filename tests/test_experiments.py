@@ -1,8 +1,11 @@
 """The whole path from the command line, on a tiny dataset."""
 
 import functools
+import html
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 
@@ -88,6 +91,18 @@ def test_the_same_command_again_trains_no_further(run_dir):
     before = (run_dir / "log.csv").read_bytes()
     assert main(options(run_dir)) == 0
     assert (run_dir / "log.csv").read_bytes() == before
+
+
+def test_the_report_s_command_is_that_of_the_run(run_dir, monkeypatch):
+    page = html.unescape((run_dir / "report.html").read_text())
+    (line,) = re.findall(r"<pre>hgn-tf (train .*)", page)
+    asked = []
+    monkeypatch.setattr(
+        "hgn_tf.__main__._train_and_evaluate",
+        lambda config, folder, *_: asked.append((config, folder)),
+    )
+    assert main(shlex.split(line)) == 0
+    assert asked == [(train_hgn.read_config(run_dir), run_dir)]
 
 
 def test_evaluate_copies_its_numbers(run_dir, tmp_path, capsys):

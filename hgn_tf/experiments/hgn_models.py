@@ -1,6 +1,8 @@
 """What a run on videos is: its settings, budgets and compiled model."""
 
 import dataclasses
+import pathlib
+import shlex
 
 import keras
 import numpy as np
@@ -113,6 +115,24 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
         )
     run_folder.check_settings(changes, Config)
     return Config(dataset, budget, **{**BUDGETS[budget], **changes})
+
+
+def train_command(config: Config, run_dir: pathlib.Path) -> str:
+    """The command that makes a run anew, in this folder."""
+    budget = make_config(config.dataset, config.budget, seed=config.seed)
+    changes = [
+        f"--set {name}={value}"
+        for name, value in dataclasses.asdict(config).items()
+        if value != getattr(budget, name)
+    ]
+    return " ".join(
+        [
+            f"hgn-tf train {config.dataset} --budget {config.budget}",
+            f"--seed {config.seed}",
+            *changes,
+            f"--out {shlex.quote(str(run_dir))}",
+        ]
+    )
 
 
 def make_model(config: Config, builder) -> HGN | PixelHNN:

@@ -8,7 +8,7 @@ import keras
 
 from hgn_tf import data, evaluation, presets, training
 from hgn_tf.experiments import run_folder
-from hgn_tf.experiments.hgn_models import Config, make_model
+from hgn_tf.experiments.hgn_models import Config, make_model, train_command
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.report import write_report
@@ -102,7 +102,7 @@ def evaluate(
     }
     run_folder.write_arrays(run_dir / "evaluation.npz", arrays)
     run_folder.write_json(run_dir / "metrics.json", result)
-    write_report(run_dir)
+    write_report(run_dir, train_command(config, run_dir))
     return result
 
 
