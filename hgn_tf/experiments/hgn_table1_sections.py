@@ -58,7 +58,7 @@ def summary(groups: Groups) -> str:
     for system in SYSTEMS:
         of_system = [group for (of, _), group in groups.items() if of == system]
         floors.append(
-            _cell(of_system[0][:1], "noise_floor_fvu", "{:.3f}")
+            _yardstick(of_system[0], "noise_floor_fvu", "{:.3f}")
             if of_system
             else ""
         )
@@ -83,7 +83,7 @@ def errors(system: str, rows: dict[str, list[dict]]) -> str:
         )
     first = next(iter(rows.values()))
     for name, title in _YARDSTICKS.items():
-        test = _cell(first[:1], f"{name}_mse_e4")  # whatever the seed
+        test = _yardstick(first, f"{name}_mse_e4")
         lines.append([title, "", test, "", "", ""])
     return markdown.table(_COLUMNS, lines)
 
@@ -129,10 +129,10 @@ def forecast(forecasts: Groups, groups: Groups) -> list[str]:
                 [system, model + _mark(group), _cell(group, "forecast_mse_e4")]
             )
         for name, title in _YARDSTICKS.items() if rows else ():
-            group = next(iter(rows.values()))[:1]
+            group = next(iter(rows.values()))
             title = title.replace("first", "last seen")
             metric = f"forecast_{name}_mse_e4"
-            lines.append([system, title, _cell(group, metric)])
+            lines.append([system, title, _yardstick(group, metric)])
     if not lines:
         return []
     return [
@@ -152,15 +152,15 @@ def extrapolation(groups: Groups) -> list[str]:
             continue
         for name in ("model", "mean_image", "frozen_frame"):
             infix = "" if name == "model" else f"{name}_"
-            rows = results if name == "model" else results[:1]
+            cell = _cell if name == "model" else _yardstick
             cells = [
-                _cell(rows, f"long_{infix}mse_e4_at_{frames}", "{:.1f}")
+                cell(results, f"long_{infix}mse_e4_at_{frames}", "{:.1f}")
                 for frames in _LONG_FRAMES
             ]
             suffix = "" if name == "model" else f"_{name}"
             time = f"valid_prediction_time{suffix}"
             title = _YARDSTICKS.get(name, "hgn_leapfrog")
-            cells.append(_cell(rows, time, "{:.0f}"))
+            cells.append(cell(results, time, "{:.0f}"))
             lines.append([system, title, *cells])
     if not lines:
         return []
@@ -217,3 +217,8 @@ def _cell(results, name, form="{:.2f}"):
         return f"{text} +- {np.std(values, ddof=1):.1g}"
     error = results[0]["metrics"].get(f"{name}_stderr")
     return text if error is None else f"{text} +- {error:.1g}"
+
+
+def _yardstick(results, name, form="{:.2f}"):
+    """A cell of what is the same for every seed of a model."""
+    return _cell(results[:1], name, form)
