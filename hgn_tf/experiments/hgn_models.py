@@ -60,8 +60,7 @@ class Config:
     form: str = "paper"
     filters: int = 64
     latent_size: int = 16
-    # The runs in results/ began with random frames.
-    grey_start: bool = False
+    grey_start: bool = True
     state_net: bool = True
     integrator: str = "leapfrog"
     sample: bool = True
