@@ -32,6 +32,7 @@ _TABLE = (
     ("valid_prediction_time", "valid prediction time", "frames, median"),
     ("valid_prediction_time_mean_image", "  mean image", ""),
     ("valid_prediction_time_frozen_frame", "  frozen first frame", ""),
+    ("valid_prediction_time_noise_floor", "  noise floor", ""),
 )
 
 

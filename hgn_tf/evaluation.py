@@ -34,7 +34,7 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
     against the true motion, without noise.
 
     Args:
-      model: HGN.
+      model: HGN or PixelHNN.
       builder: Prepared builder of `tfds_physics`.
       num_examples: Of test; None for all. Of train at most 500 are used.
       seed: Of the samples from the prior.
@@ -78,7 +78,7 @@ def _predict(model, builder, trajectories, image, batch):
     """First states, errors [batch, time] by predictor, valid times by it.
 
     The predictors are the model, the mean image, the frozen first frame and
-    the noise floor, which has no valid times.
+    the noise floor, the expected frame given the true state.
     """
     states, errors, times = [], [], []
     first = min(30, trajectories.video.shape[1] - 1)
@@ -87,20 +87,22 @@ def _predict(model, builder, trajectories, image, batch):
         video = part.video / np.float32(255.0)
         state = model.infer(part.video)
         path = model.rollout(state, video.shape[1] - 1)
+        expected, own_error = _expected(builder, part, video)
         frames = {
             "model": model.draw(path).numpy(),
             "mean_image": np.broadcast_to(
                 image.astype(np.float32), video.shape
             ),
             "frozen_frame": np.broadcast_to(video[:, :1], video.shape),
+            "noise_floor": expected,
         }
         errors.append(
             {
                 name: metrics.pixel_mse_per_frame(video, each)
                 for name, each in frames.items()
             }
-            | {"noise_floor": _noise_floor(builder, part, video)}
         )
+        errors[-1]["noise_floor"] -= own_error
         times.append(
             {
                 name: metrics.valid_prediction_time(
@@ -121,16 +123,15 @@ def _join(parts):
     }
 
 
-def _noise_floor(builder, part, video):
-    """Squared error a frame of the expected frame, [batch, time].
+def _expected(builder, part, video):
+    """The expected frames, and what they are off by as means of n samples.
 
-    The mean of n samples is off by variance / n, which is taken away again.
+    That is variance / n a frame, [batch, time].
     """
     if builder.recipe.noise == 0:
-        return np.zeros(video.shape[:2])
+        return video, np.zeros(video.shape[:2])
     mean, variance = data.expected_frames(builder, part, _FLOOR_SAMPLES)
-    error = metrics.pixel_mse_per_frame(video, mean)
-    return error - variance.mean(axis=(2, 3, 4)) / _FLOOR_SAMPLES
+    return mean, variance.mean(axis=(2, 3, 4)) / _FLOOR_SAMPLES
 
 
 def _scores(errors):

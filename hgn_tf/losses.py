@@ -114,7 +114,13 @@ class Geco(keras.layers.Layer):
         )
 
     def update(self, reconstruction):
-        """Moves the average and the multiplier after a step."""
+        """Moves the average and the multiplier after a step.
+
+        A value that is not finite counts as the tolerance: where replicas
+        cannot leave a step out, the multiplier still can.
+        """
+        finite = tf.math.is_finite(reconstruction)
+        reconstruction = tf.where(finite, reconstruction, self.tolerance)
         violation = tf.reduce_mean(reconstruction) / self.tolerance - 1.0
         average = (
             self.smoothing * self.average.value

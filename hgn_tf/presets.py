@@ -37,15 +37,31 @@ def card(name: str) -> dict:
 def load(name: str) -> keras.Model:
     """The model of a preset, built, not compiled.
 
+    Counters and GECO's multiplier start anew: training on begins as a new
+    training does.
+
     Args:
       name: Of `list_presets()`.
-    Raises: ValueError: if there is no such preset.
+    Raises: ValueError: if there is no such preset, or its weights are not
+      those of its model.
     """
     config = json.loads(_file(name, _CONFIG).read_text(encoding="utf-8"))
     model = keras.saving.deserialize_keras_object(config)
-    with np.load(_file(name, _WEIGHTS)) as weights:
-        for index, variable in enumerate(model.trainable_variables):
-            variable.assign(weights[_key(index)].astype(np.float32))
+    variables = {
+        _key(index): variable
+        for index, variable in enumerate(model.trainable_variables)
+    }
+    with np.load(_file(name, _WEIGHTS)) as file:
+        weights = dict(file)
+    expected = {key: tuple(each.shape) for key, each in variables.items()}
+    found = {key: each.shape for key, each in weights.items()}
+    if found != expected:
+        raise ValueError(
+            f"The weights of a preset must be of its model, {expected}. "
+            f"Received: {found}."
+        )
+    for key, variable in variables.items():
+        variable.assign(weights[key].astype(np.float32))
     return model
 
 

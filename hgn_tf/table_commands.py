@@ -26,6 +26,9 @@ def add(command, data_options) -> None:
     sub.add_argument("--seeds", type=int, default=1, help="how many")
     sub.add_argument("--figures", action="store_true", help="6, 7 and 8 too")
     sub.add_argument("--results", type=pathlib.Path, default="results")
+    sub.add_argument(
+        "--runs", type=pathlib.Path, default="runs", help="their folders"
+    )
     data_options(sub)
 
     sub = command("hnn-table", _hnn_table, "train and score HNN from states")
@@ -63,11 +66,13 @@ def _table1(options):
         options.models,
         options.results,
         options.data_dir,
+        options.runs,
         verbose=2,
         figures=options.figures,
         progress=print,
     )
-    print(f"\n{tables}wrote {options.results / 'table1.md'}")
+    name = hgn_table1_report.in_budget("table1", options.budget)
+    print(f"\n{tables}wrote {options.results / name}.md")
 
 
 def _hnn_table(options):

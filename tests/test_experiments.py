@@ -17,6 +17,7 @@ import tfds_physics
 from hgn_tf import data, presets, training
 from hgn_tf.__main__ import format_table, main
 from hgn_tf.experiments import hgn_models, run_folder, train_hgn
+from hgn_tf.metrics import valid_prediction_time
 
 DATASET = "physics_pendulum/tiny"
 SHORT = {
@@ -73,6 +74,13 @@ def test_baselines_and_floor_are_those_of_the_dataset(run_dir):
     assert metrics["noise_floor_mse_e4"] == pytest.approx(floor, rel=0.15)
     excess = metrics["test_mse_e4"] - metrics["noise_floor_mse_e4"]
     assert metrics["excess_mse_e4"] == pytest.approx(excess)
+    long = data.load_split(builder, "test_long")
+    best, _ = data.expected_frames(builder, long, 16)
+    times = valid_prediction_time(long.video / 255.0, best, first_frame=30)
+    # Other draws of the noise than those of the evaluation's batches.
+    assert metrics["valid_prediction_time_noise_floor"] == pytest.approx(
+        np.median(times), abs=10
+    )
 
 
 def test_test_error_is_that_of_predict(run_dir):

@@ -13,6 +13,7 @@ from hgn_tf.experiments import (
     hgn_models,
     hgn_table1,
     hgn_table1_report,
+    run_folder,
     train_hgn,
 )
 from hgn_tf.experiments.hgn_table1 import FORECAST, PAPER, SYSTEMS, VARIANTS
@@ -38,6 +39,7 @@ PRINTED = (
     *("long_mse_e4_at_60", "long_mse_e4_at_120", "long_mse_e4_at_240"),
     *("long_mean_image_mse_e4_at_60", "long_frozen_frame_mse_e4_at_120"),
     *("valid_prediction_time", "valid_prediction_time_mean_image"),
+    "valid_prediction_time_noise_floor",
 )
 FORECASTS = (
     "forecast_mse_e4",
@@ -47,16 +49,14 @@ FORECASTS = (
 )
 
 
-def make_tables(folder, models=None, progress=lambda line: None, **changes):
+def make_tables(folder, models=None, budget="cpu", num_seeds=1, **changes):
     return hgn_table1_report.make_tables(
-        "cpu",
+        budget,
         ["mass_spring"],
-        1,
+        num_seeds,
         models,
         folder,
-        runs_dir=folder / "runs",
-        progress=progress,
-        **changes,
+        **{"runs_dir": folder / "runs", **changes},
     )
 
 
@@ -78,24 +78,29 @@ def trained(monkeypatch):
             name: float(index)
             for index, name in enumerate(PRINTED + FORECASTS * few)
         }
-        metrics["collapsed"] = float(model_name == "pixel_hnn")
+        config = run_folder.read_config(run_dir, hgn_models.Config)
+        metrics["collapsed"] = float(
+            model_name == "pixel_hnn" and config.seed != 1
+        )
         if metrics["collapsed"]:
             metrics["energy_r2"] = None
         return {
             "experiment": experiment,
             "model": model_name,
             "dataset": "physics_mass_spring/small",
-            "seed": 0,
-            "budget": "cpu",
+            "seed": config.seed,
+            "budget": config.budget,
             "metrics": metrics,
-            "config": dataclasses.asdict(trained_configs[run_dir]),
+            "config": dataclasses.asdict(config),
             "cpu_seconds": 7.0,
         }
 
-    trained_configs = {}
-
     def train(config, run_dir, *_):
-        trained_configs[run_dir] = config
+        run_folder.check_folder(config, run_dir)
+        run_dir.mkdir(parents=True)
+        run_folder.write_json(
+            run_dir / "config.json", dataclasses.asdict(config)
+        )
         names.append(run_dir.name)
 
     monkeypatch.setattr(train_hgn, "train", train)
@@ -111,10 +116,49 @@ def test_runs_that_are_there_are_not_done_again(trained, tmp_path):
     assert (tmp_path / "table1.md").read_text("utf-8") == first
 
 
-def test_a_run_of_other_settings_is_done_again(trained, tmp_path):
+def test_a_run_of_other_settings_needs_a_folder_of_its_own(trained, tmp_path):
     make_tables(tmp_path, ["pixel_hnn"])
-    make_tables(tmp_path, ["pixel_hnn"], num_steps=16_000)
+    with pytest.raises(ValueError, match="num_steps.*--runs"):
+        make_tables(tmp_path, ["pixel_hnn"], num_steps=16_000)
+    other = tmp_path / "others"
+    make_tables(tmp_path, ["pixel_hnn"], num_steps=16_000, runs_dir=other)
     assert trained == ["mass_spring-pixel_hnn-0"] * 2
+
+
+def test_results_of_several_settings_are_no_row(trained, tmp_path):
+    make_tables(tmp_path, ["pixel_hnn"], num_seeds=2)
+    path = tmp_path / "table1" / "mass_spring-pixel_hnn-1.json"
+    result = json.loads(path.read_text("utf-8"))
+    # A result that is older than a setting is read as its default.
+    del result["config"]["grey_start"]
+    run_folder.write_json(path, result)
+    hgn_table1_report.read_results(tmp_path, "cpu")
+    result["config"]["learning_rate"] = 1.0
+    run_folder.write_json(path, result)
+    with pytest.raises(ValueError, match="same settings.*seed 0.*seed 1"):
+        hgn_table1_report.read_results(tmp_path, "cpu")
+
+
+def test_another_budget_has_files_of_its_own(trained, tmp_path):
+    ours = make_tables(tmp_path, ["hgn_euler"])
+    theirs = make_tables(tmp_path, ["hgn_euler"], "paper")
+    assert trained == ["mass_spring-hgn_euler-0"] * 2
+    assert (tmp_path / "table1.md").read_text("utf-8") == ours
+    assert (tmp_path / "table1_paper.md").read_text("utf-8") == theirs
+    assert "500,000 steps" in theirs and "500,000 steps" not in ours
+
+
+def test_seeds_that_differ_are_counted(trained, tmp_path):
+    text = make_tables(tmp_path, ["pixel_hnn"], num_seeds=3)
+    assert "| pixel_hnn, 2 of 3 collapsed |" in text
+    # One of three has an energy to correlate.
+    r2 = PRINTED.index("energy_r2")
+    assert f"| pixel_hnn | {r2:.3f}, 2 without |" in text
+
+
+def test_figures_need_the_folders_of_their_runs(trained, tmp_path):
+    with pytest.raises(ValueError, match="Missing.*mass_spring-hgn_euler-0"):
+        make_tables(tmp_path, ["hgn_euler"], figures=True)
 
 
 def test_the_text_is_of_all_results_there_are(trained, tmp_path):

@@ -92,6 +92,15 @@ def test_multiplier_follows_the_formula():
     )
 
 
+def test_an_error_that_is_not_finite_moves_nothing():
+    geco, other = Geco(0.5, rate=0.2), Geco(0.5, rate=0.2)
+    for error in (np.nan, np.inf):
+        geco.update(tf.constant([error, 0.75]))
+        other.update(tf.constant([0.5, 0.75]))
+    assert float(geco.average) == float(other.average) > 0
+    assert float(geco.multiplier) == float(other.multiplier) > 1
+
+
 @pytest.mark.parametrize("error", [1e3, 0.0])
 def test_multiplier_stays_within_its_limits(error):
     geco = Geco(1e-3, rate=1.0, smoothing=0.0, limits=(0.5, 5.0))

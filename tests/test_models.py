@@ -304,10 +304,11 @@ def test_drawn_frames_come_one_from_each_part():
     np.testing.assert_array_equal(drawn // 3, np.tile(range(4), (100, 1)))
 
 
-def test_horizon_grows_to_the_whole_video():
+@pytest.mark.parametrize("count", [4, FRAMES, FRAMES + 2])
+def test_horizon_grows_to_the_whole_video(count):
     """NaN in the last frame is not seen before the horizon reaches it."""
     model = make_model(
-        num_decoded_frames=4, curriculum_steps=8, initial_horizon=3
+        num_decoded_frames=count, curriculum_steps=8, initial_horizon=3
     )
     videos = make_videos()
     videos[:, -1] = np.nan

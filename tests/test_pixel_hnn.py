@@ -419,6 +419,11 @@ def test_states_that_are_all_one_are_collapsed_and_have_no_share():
     assert share == pytest.approx(1 / moving.spread) and not moving.collapsed
 
 
+def test_what_is_not_finite_does_not_move():
+    assert look_at(np.eye(2), np.full((2, 2), np.nan)).collapsed
+    assert look_at(np.eye(2), np.eye(2), np.nan).collapsed
+
+
 def test_states_that_move_in_pictures_that_do_not_are_collapsed():
     moving = look_at(np.eye(2), np.eye(2), 0.1)
     # Pictures vary by 1 in one of three pixels.

@@ -46,6 +46,19 @@ def test_half_a_preset_is_none(saved, tmp_path):
     assert hgn_tf.list_presets() == []
 
 
+def test_weights_of_another_model_are_refused(saved, tmp_path):
+    path = tmp_path / "small" / "weights.npz"
+    with np.load(path) as file:
+        weights = dict(file)
+    name, value = weights.popitem()
+    np.savez(path, **weights)
+    with pytest.raises(ValueError, match=f"{name}.*Received"):
+        hgn_tf.HGN.from_preset("small")
+    np.savez(path, **weights, **{name: value[..., None]})
+    with pytest.raises(ValueError, match="must be of its model"):
+        hgn_tf.HGN.from_preset("small")
+
+
 def test_unknown_names_are_refused(saved):
     with pytest.raises(ValueError, match=r"\['small'\].*'large'"):
         hgn_tf.HGN.from_preset("large")

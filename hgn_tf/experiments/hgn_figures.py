@@ -20,27 +20,37 @@ def write_figures(
     system: str,
     runs_dir: pathlib.Path,
     out_dir: pathlib.Path,
+    models: list[str] | None = None,
     data_dir: str | None = None,
 ) -> list[pathlib.Path]:
-    """Draws the runs of seed 0 of a system that are there.
+    """Draws the runs of seed 0 of a system.
 
     Args:
       system: A name in hgn_table1.SYSTEMS.
       runs_dir: Where `hgn_table1.run` left its folders.
       out_dir: Where <system>-figure6.png, -figure7.png and -figure8.png go;
         the last two are those of hgn_leapfrog.
+      models: Rows of the table; None for all.
       data_dir: TFDS's folder; None for its default.
     Returns: paths of the files.
+    Raises: ValueError: if the folder of a run is not there, as where only its
+      result was copied.
     """
     runs = {
-        model: folder
-        for model in VARIANTS
-        for folder in [runs_dir / f"{system}-{model}-0"]
-        if (folder / "evaluation.npz").exists()
+        model: runs_dir / f"{system}-{model}-0" for model in models or VARIANTS
     }
-    figures = {}
-    if runs:
-        figures["figure6"] = _errors(runs, data_dir)
+    missing = [
+        str(folder)
+        for folder in runs.values()
+        if not (folder / "evaluation.npz").exists()
+    ]
+    if missing:
+        raise ValueError(
+            "Figures are drawn from the folders of runs, which must be there. "
+            f"Missing: {missing}. Name the models that are there, or remove "
+            "the results of the others, and they are trained again."
+        )
+    figures = {"figure6": _errors(runs, data_dir)}
     if "hgn_leapfrog" in runs:
         arrays = run_folder.read_arrays(runs["hgn_leapfrog"] / "evaluation.npz")
         dt = float(arrays["dt"])

@@ -30,7 +30,7 @@ class Config:
       latent_size: Channels of q and of p (A.1: 16), or their length if flat;
         0 for the system's degrees of freedom, which a pixel HNN always has.
       grey_start: Whether the decoder of "flat" draws a grey frame at first,
-        see `networks.DenseDecoder`.
+        see `networks.DenseDecoder`; not in the paper.
       state_net: Whether there is an f_psi.
       integrator: Name of the integrator.
       sample: Whether z is sampled.
@@ -41,7 +41,8 @@ class Config:
       tolerance: GECO's mean squared error a pixel, above the noise floor of
         the data. Not in the paper; DeepMind's later configuration: 0.001 in
         all, on other pictures.
-      geco_limit: Highest multiplier of GECO.
+      geco_limit: Highest multiplier of GECO, which starts at 1. With 1 it
+        can only fall: the loss is at most the ELBO's. Not in the paper.
       num_steps: Optimiser steps; DeepMind's later configuration: 500,000.
       steps_per_epoch: Steps between checkpoints.
       batch_size: Videos a step; DeepMind's later configuration: 128.
@@ -90,7 +91,6 @@ _CPU = {
     "geco_limit": 1.0,
     "steps_per_epoch": 250,
     "batch_size": 32,
-    # The demo's FVU is 0.023 for 0.029 so.
     "reversed_videos": True,
     "learning_rate": 2e-3,
     "warmup_steps": 50,

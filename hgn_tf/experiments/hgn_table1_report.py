@@ -1,5 +1,6 @@
 """Table 1 as text, from the results of its runs."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 
@@ -7,6 +8,7 @@ from hgn_tf.animation import write_whole
 from hgn_tf.experiments import hgn_table1, run_folder
 from hgn_tf.experiments import hgn_table1_sections as sections
 from hgn_tf.experiments.hgn_figures import write_figures
+from hgn_tf.experiments.hgn_models import Config
 from hgn_tf.experiments.hgn_table1 import SYSTEMS, VARIANTS
 
 
@@ -33,14 +35,18 @@ def make_tables(
       systems: Names in SYSTEMS; None for all.
       num_seeds: Seeds 0 .. num_seeds - 1.
       models: Rows; None for all. A table without such a row is left out.
-      results_dir: Where table1.md, table1/ and table1_forecast/ go.
+      results_dir: Where table1.md, table1/ and table1_forecast/ go; with
+        another budget than cpu table1_paper.md and so on.
       data_dir: TFDS's folder; None for its default.
-      runs_dir: Where the runs' folders go.
+      runs_dir: Where the runs' folders go, under the same names.
       verbose: As in `model.fit`.
       figures: Whether to draw figures 6, 7 and 8 into table1/ too.
       progress: Told a line a run.
       **changes: Settings of the budget, for all runs.
     Returns: the tables as Markdown.
+    Raises: ValueError: for an unknown budget, system, model or table, no
+      seed, a run's folder of other settings, or results of one model with
+      several.
     """
     for table, rows in hgn_table1.TABLES.items():
         wanted = [model for model in models or rows if model in rows]
@@ -52,8 +58,8 @@ def make_tables(
             num_seeds,
             wanted if table != "table1" else models,
             table,
-            results_dir / table,
-            runs_dir / table,
+            results_dir / in_budget(table, budget),
+            runs_dir / in_budget(table, budget),
             data_dir,
             verbose,
             **changes,
@@ -66,24 +72,49 @@ def make_tables(
             )
     results = read_results(results_dir, budget)
     text = format_tables(results["table1"], results["table1_forecast"])
-    write_whole(results_dir / "table1.md", text.encode("utf-8"))
+    name = in_budget("table1", budget)
+    write_whole(results_dir / f"{name}.md", text.encode("utf-8"))
     for system in (systems or SYSTEMS) if figures else ():
-        write_figures(
-            system, runs_dir / "table1", results_dir / "table1", data_dir
+        paths = write_figures(
+            system, runs_dir / name, results_dir / name, models, data_dir
         )
+        progress(f"wrote {', '.join(map(str, paths))}")
     return text
 
 
+def in_budget(table: str, budget: str) -> str:
+    """The name of a table's files and folders; the budget cpu is not named."""
+    return table if budget == "cpu" else f"{table}_{budget}"
+
+
 def read_results(results_dir: pathlib.Path, budget: str) -> dict[str, list]:
-    """Table -> results of a budget in its folder, in the order of names."""
-    return {
-        table: [
-            result
-            for result in run_folder.read_results(results_dir / table)
-            if result["budget"] == budget
-        ]
+    """Table -> results of a budget in its folder, in the order of names.
+
+    Raises: ValueError: if those of one model have several settings.
+    """
+    tables = {
+        table: run_folder.read_results(results_dir / in_budget(table, budget))
         for table in hgn_table1.TABLES
     }
+    for table, results in tables.items():
+        settings = {}
+        for result in results:
+            first = settings.setdefault(result["model"], result)
+            if _settings(first) != _settings(result):
+                raise ValueError(
+                    "The results of a model must have the same settings. "
+                    f"Received: {result['model']} of {first['dataset']}, seed "
+                    f"{first['seed']}, and of {result['dataset']}, seed "
+                    f"{result['seed']}, in {results_dir / table}. Remove one."
+                )
+    return tables
+
+
+def _settings(result):
+    """All but what the runs of a row differ in."""
+    known = {field.name: field.default for field in dataclasses.fields(Config)}
+    own = {"seed": None, "dataset": None}
+    return {**known, **result["config"], **own}
 
 
 def format_tables(results: list[dict], forecasts: list[dict]) -> str:

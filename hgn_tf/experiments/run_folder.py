@@ -48,7 +48,10 @@ def check_folder(config, run_dir: pathlib.Path) -> None:
 
     Raises: ValueError: if it holds another run or other things.
     """
-    if not run_dir.exists() or not any(run_dir.iterdir()):
+    if not run_dir.exists():
+        return
+    # A start that was killed may leave the half of a file, and no more.
+    if all(path.name.endswith(".partial") for path in run_dir.iterdir()):
         return
     there = read_config(run_dir, type(config))
     if there != config:
@@ -57,14 +60,14 @@ def check_folder(config, run_dir: pathlib.Path) -> None:
         raise ValueError(
             "A folder holds one run. Received: "
             f"{run_dir}, where another is: {differing} differ. Choose another "
-            "folder with --out, or remove this one."
+            "folder (--out, of a table --runs), or remove this one."
         )
 
 
 def read_result(path: pathlib.Path, config) -> dict | None:
     """The result in a run's JSON, if it is there and of the same settings.
 
-    A setting that is younger than the result had its default then.
+    A setting that is younger than the result is read as its default.
     """
     if not path.exists():
         return None

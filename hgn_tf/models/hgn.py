@@ -168,7 +168,7 @@ class HGN(Inference, CountedSteps, keras.Model):
         video = frames.video_of(data)
         loss, error, kl = self._descend(
             lambda: self._objective(video),
-            lambda error, kl: self._update_geco(error),
+            lambda error, kl: self.geco.update(error),
         )
         self._track_terms(loss, error, kl)
         return {
@@ -212,7 +212,7 @@ class HGN(Inference, CountedSteps, keras.Model):
         )
         q, target = states.q, video
         count, length = self.num_decoded_frames, video.shape[1]
-        if count is not None and count < length:
+        if count is not None and (count < length or self.curriculum_steps):
             q, target = frames.draw_frames(
                 q, target, count, self._horizon(length), self._noise_seed(1)
             )
@@ -232,11 +232,6 @@ class HGN(Inference, CountedSteps, keras.Model):
         if not self.sample:
             return tf.zeros_like(losses.gaussian_kl(*posterior))
         return losses.gaussian_kl(*posterior)
-
-    def _update_geco(self, error):
-        # Where replicas cannot leave a step out, the multiplier still can.
-        finite = tf.math.is_finite(error)
-        self.geco.update(tf.where(finite, error, self.geco.tolerance))
 
     def _track_terms(self, loss, error, kl):
         self._track(

@@ -19,8 +19,8 @@ class LatentMotion(NamedTuple):
     drawn_change: what that motion changes in the picture in a frame, over the
     spread of the recorded pictures, root mean squares both; NaN if those are
     all one;
-    collapsed: whether states stand still or are all one, or the pictures do
-    not change with them.
+    collapsed: whether states stand still, are all one or not finite, or the
+    pictures do not change with them.
     """
 
     gradient_norm: float
@@ -64,13 +64,14 @@ def latent_motion(
     contrast = _root_mean_square(recorded - recorded.mean(axis=0))
     moved = _root_mean_square(carried - drawn)
     drawn_change = moved / contrast if contrast else np.nan
-    collapsed = (
-        not spread
-        or _FEW_FRAMES * speed < _LEAST_MOTION * spread
-        or _FEW_FRAMES * drawn_change < _LEAST_MOTION
+    # Said of what moves: a comparison with NaN is false.
+    moves = (
+        spread > 0
+        and _FEW_FRAMES * speed >= _LEAST_MOTION * spread
+        and (not contrast or _FEW_FRAMES * drawn_change >= _LEAST_MOTION)
     )
     return LatentMotion(
-        float(speed), float(spread), float(drawn_change), bool(collapsed)
+        float(speed), float(spread), float(drawn_change), not moves
     )
 
 

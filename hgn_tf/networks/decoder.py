@@ -68,9 +68,9 @@ class Decoder(keras.layers.Layer):
 
     A block: nearest-neighbour x2 and a 3x3 convolution, further 3x3
     convolutions, leaky ReLU after each; the upsampled input, through a 1x1
-    convolution where widths differ, is added and the sum scaled by 1/sqrt(2)
-    (He et al.'s residual block as in Karras et al., 2018). A flat q first goes
-    through a dense layer to `seed_shape`.
+    convolution, is added and the sum scaled by 1/sqrt(2) (He et al.'s residual
+    block as in Karras et al., 2018). A flat q first goes through a dense layer
+    to `seed_shape`.
 
     Paper: a sigmoid closes each block. Here: `block_activation`, a sigmoid by
     default. The frame is linear in the last layer, not squashed: a sigmoid
