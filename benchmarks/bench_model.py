@@ -15,12 +15,10 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+_ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 _WAYS = {
     "": ("paper", {}),
-    ", one thread": (
-        "paper",
-        {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"},
-    ),
+    ", one thread": ("paper", _ONE_THREAD),
     ", oneDNN off": ("paper", {"TF_ENABLE_ONEDNN_OPTS": "0"}),
     ", UpSampling2D then Conv2D as they are": ("plain", {}),
 }
@@ -34,7 +32,9 @@ STEPS = {
     )
     for decoded in (30, 8)
     for way, (form, environment) in _WAYS.items()
-} | {"cpu budget, batch 32, 8 of 30 frames": ("flat", 32, 8, {})}
+} | {"cpu budget, pendulum, batch 32, 8 of 30 frames": ("flat", 32, 8, {})}
+# Of a step at the paper's size, batch 16; the rest is the optimiser.
+PARTS = ("encoder", "29 steps of leapfrog", "decoder, 30 frames", "decoder, 8")
 ROLLOUTS = {
     f"{form} form, {steps} steps and frames, batch {batch}": (
         form,
@@ -51,6 +51,9 @@ def main():
     print("A training step:")
     for title, (*_, environment) in STEPS.items():
         _measure("step", title, environment)
+    print("Where a step at the paper's size goes, on one thread:")
+    for title in PARTS:
+        _measure("part", title, _ONE_THREAD)
     print("A rollout with decoding, from a state:")
     for title in ROLLOUTS:
         _measure("rollout", title, {})
@@ -78,13 +81,48 @@ def measure_step(form, batch, decoded, count=5):
     return _cost(lambda: step(video), count)
 
 
+def measure_part(name, batch=16, count=5):
+    """A part forward, and back to its inputs and its weights."""
+    import tensorflow as tf
+
+    from hgn_tf import PhaseState, integrators
+
+    model = _model("paper")
+    frames = 8 if name.endswith("8") else 30
+    q = tf.random.stateless_normal([batch * frames, 4, 4, 16], [0, 0])
+    video = tf.random.stateless_normal([batch, 30, 32, 32, 3], [0, 1])
+
+    def roll(q, p):
+        start, energy = PhaseState(q, p), model.hamiltonian
+        return integrators.rollout(
+            energy, start, model.dt, 29, "leapfrog", unroll=True
+        )
+
+    layer, part, inputs = {
+        "encoder": (model.encoder, model.encoder, [video]),
+        "29 steps of leapfrog": (model.hamiltonian, roll, [q[:16], q[-16:]]),
+        "decoder": (model.decoder, model.decoder, [q]),
+    }[name.partition(",")[0]]
+    weights = [variable.value for variable in layer.trainable_variables]
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = tf.nest.flatten(part(*inputs))
+            loss = sum(tf.reduce_sum(tf.square(each)) for each in outputs)
+        return tape.gradient(loss, [*inputs, *weights])
+
+    return _cost(step, count)
+
+
 def measure_rollout(form, steps, batch, count=2):
     import tensorflow as tf
 
     from hgn_tf import PhaseState
 
     model = _model(form)
-    shape = (4, 4, 16) if form == "paper" else (16,)
+    shape = (4, 4, 16) if form == "paper" else (1,)
     q = tf.random.stateless_normal([batch, *shape], [0, 0])
     p = tf.random.stateless_normal([batch, *shape], [0, 1])
 
@@ -98,8 +136,10 @@ def measure_rollout(form, steps, batch, count=2):
 def _model(form, **kwargs):
     from hgn_tf import HGN, networks
 
-    flat = form == "flat"
-    parts = networks.flat_networks() if flat else networks.paper_networks()
+    if form == "flat":
+        parts = networks.flat_networks(latent_size=1)
+    else:
+        parts = networks.paper_networks()
     if form == "plain":
         parts["decoder"] = _plain_decoder(parts["decoder"])
     model = HGN(**parts, **kwargs)
@@ -144,6 +184,8 @@ if __name__ == "__main__":
         kind, title = sys.argv[1:]
         if kind == "step":
             figures = measure_step(*STEPS[title][:3])
+        elif kind == "part":
+            figures = measure_part(title)
         else:
             figures = measure_rollout(*ROLLOUTS[title])
         print(
