@@ -17,6 +17,7 @@ import tfds_physics
 from hgn_tf import data, presets, training
 from hgn_tf.__main__ import format_table, main
 from hgn_tf.experiments import hgn_models, run_folder, train_hgn
+from hgn_tf.experiments.hgn_table1 import VARIANTS
 from hgn_tf.metrics import valid_prediction_time
 
 DATASET = "physics_pendulum/tiny"
@@ -229,10 +230,12 @@ def test_a_model_file_cut_in_half_is_named(run_dir, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_paper_budget_starts_and_steps(tmp_path):
+@pytest.mark.parametrize("model", ["hgn_leapfrog", "pixel_hnn_conv"])
+def test_the_paper_budget_starts_and_steps(tmp_path, model):
     # Tracing 29 steps of convolutional energies takes most of a minute.
+    changes = {"num_steps": 2, "steps_per_epoch": 2, "batch_size": 2}
     config = hgn_models.make_config(
-        DATASET, "paper", num_steps=2, steps_per_epoch=2, batch_size=2
+        DATASET, "paper", **VARIANTS[model], **changes
     )
     train_hgn.train(config, tmp_path, verbose=0)
     (row,) = training.read_log(tmp_path / "log.csv")
