@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -115,10 +116,14 @@ def test_the_report_s_command_is_that_of_the_run(run_dir, monkeypatch):
 
 
 def test_evaluate_copies_its_numbers(run_dir, tmp_path, capsys):
-    arguments = ["evaluate", str(run_dir), "--examples", "4"]
+    # A copy: other tests look at what all examples gave.
+    folder = tmp_path / "runs" / "tiny"
+    shutil.copytree(run_dir, folder)
+    arguments = ["evaluate", str(folder), "--examples", "4"]
     assert main([*arguments, "--results", str(tmp_path)]) == 0
     copied = json.loads((tmp_path / "tiny.json").read_text())
-    assert copied == json.loads((run_dir / "metrics.json").read_text())
+    assert copied == json.loads((folder / "metrics.json").read_text())
+    assert copied != json.loads((run_dir / "metrics.json").read_text())
     assert "mean image" in capsys.readouterr().out
 
 
