@@ -93,14 +93,15 @@ def measure_part(name, batch=16, count=5):
     video = tf.random.stateless_normal([batch, 30, 32, 32, 3], [0, 1])
 
     def roll(q, p):
-        start, energy = PhaseState(q, p), model.hamiltonian
+        state, energy = PhaseState(q, p), model.hamiltonian
         return integrators.rollout(
-            energy, start, model.dt, 29, "leapfrog", unroll=True
+            energy, state, model.dt, 29, "leapfrog", unroll=True
         )
 
+    start = [q[:batch], q[-batch:]]
     layer, part, inputs = {
         "encoder": (model.encoder, model.encoder, [video]),
-        "29 steps of leapfrog": (model.hamiltonian, roll, [q[:16], q[-16:]]),
+        "29 steps of leapfrog": (model.hamiltonian, roll, start),
         "decoder": (model.decoder, model.decoder, [q]),
     }[name.partition(",")[0]]
     weights = [variable.value for variable in layer.trainable_variables]

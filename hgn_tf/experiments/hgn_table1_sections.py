@@ -222,11 +222,13 @@ def _line(config):
     if config["model"] == "pixel_hnn":
         return f"{text}; a step takes one pair of pairs from each video."
     decoded = config["num_decoded_frames"] or "all"
-    start = "grey" if config.get("grey_start", True) else "random"
+    if config["form"] == "flat":
+        start = "grey" if config.get("grey_start", True) else "random"
+        text += f", from {start} frames"
     return (
-        f"{text}, from {start} frames, GECO's tolerance {config['tolerance']} "
-        f"above the noise floor and its multiplier at most "
-        f"{config['geco_limit']:g}, {config['integrator']}, f_psi "
+        f"{text}, GECO's tolerance {config['tolerance']} above the noise floor "
+        f"and its multiplier at most {config['geco_limit']:g}, "
+        f"{config['integrator']}, f_psi "
         f"{config['state_net']}, "
         f"sampling {config['sample']}; a step decodes {decoded} frames, from "
         f"a horizon that grows over {config['curriculum_steps']} steps."
