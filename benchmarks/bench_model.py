@@ -34,7 +34,12 @@ STEPS = {
     for way, (form, environment) in _WAYS.items()
 } | {"cpu budget, pendulum, batch 32, 8 of 30 frames": ("flat", 32, 8, {})}
 # Of a step at the paper's size, batch 16; the rest is the optimiser.
-PARTS = ("encoder", "29 steps of leapfrog", "decoder, 30 frames", "decoder, 8")
+PARTS = {
+    "encoder": ("encoder", 30),
+    "29 steps of leapfrog": ("leapfrog", 30),
+    "decoder, 30 frames": ("decoder", 30),
+    "decoder, 8 frames": ("decoder", 8),
+}
 ROLLOUTS = {
     f"{form} form, {steps} steps and frames, batch {batch}": (
         form,
@@ -81,14 +86,13 @@ def measure_step(form, batch, decoded, count=5):
     return _cost(lambda: step(video), count)
 
 
-def measure_part(name, batch=16, count=5):
+def measure_part(name, frames, batch=16, count=5):
     """A part forward, and back to its inputs and its weights."""
     import tensorflow as tf
 
     from hgn_tf import PhaseState, integrators
 
     model = _model("paper")
-    frames = 8 if name.endswith("8") else 30
     q = tf.random.stateless_normal([batch * frames, 4, 4, 16], [0, 0])
     video = tf.random.stateless_normal([batch, 30, 32, 32, 3], [0, 1])
 
@@ -101,9 +105,9 @@ def measure_part(name, batch=16, count=5):
     start = [q[:batch], q[-batch:]]
     layer, part, inputs = {
         "encoder": (model.encoder, model.encoder, [video]),
-        "29 steps of leapfrog": (model.hamiltonian, roll, start),
+        "leapfrog": (model.hamiltonian, roll, start),
         "decoder": (model.decoder, model.decoder, [q]),
-    }[name.partition(",")[0]]
+    }[name]
     weights = [variable.value for variable in layer.trainable_variables]
 
     @tf.function
@@ -186,7 +190,7 @@ if __name__ == "__main__":
         if kind == "step":
             figures = measure_step(*STEPS[title][:3])
         elif kind == "part":
-            figures = measure_part(title)
+            figures = measure_part(*PARTS[title])
         else:
             figures = measure_rollout(*ROLLOUTS[title])
         print(

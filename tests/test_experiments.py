@@ -248,6 +248,15 @@ def test_the_paper_budget_starts_and_steps(tmp_path, model):
     assert float(row["dropped_steps"]) == 0
 
 
+def test_a_start_that_was_killed_leaves_its_folder_free(tmp_path):
+    config = hgn_models.make_config(DATASET, "demo")
+    (tmp_path / ".config.json.7.partial").write_text('{"data')
+    run_folder.check_folder(config, tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="config.json"):
+        run_folder.check_folder(config, tmp_path)
+
+
 def test_the_table_leaves_out_what_was_not_measured():
     text = format_table({"test_mse_e4": 1.0, "energy_r2": None})
     assert "test MSE" in text and "R^2" not in text

@@ -90,8 +90,11 @@ def in_budget(table: str, budget: str) -> str:
 def read_results(results_dir: pathlib.Path, budget: str) -> dict[str, list]:
     """Table -> results of a budget in its folder, in the order of names.
 
+    A setting that is younger than a result is there as its default.
+
     Raises: ValueError: if those of one model have several settings.
     """
+    known = {field.name: field.default for field in dataclasses.fields(Config)}
     tables = {
         table: run_folder.read_results(results_dir / in_budget(table, budget))
         for table in hgn_table1.TABLES
@@ -99,6 +102,7 @@ def read_results(results_dir: pathlib.Path, budget: str) -> dict[str, list]:
     for table, results in tables.items():
         settings = {}
         for result in results:
+            result["config"] = known | result["config"]
             first = settings.setdefault(result["model"], result)
             if _settings(first) != _settings(result):
                 raise ValueError(
@@ -112,9 +116,7 @@ def read_results(results_dir: pathlib.Path, budget: str) -> dict[str, list]:
 
 def _settings(result):
     """All but what the runs of a row differ in."""
-    known = {field.name: field.default for field in dataclasses.fields(Config)}
-    own = {"seed": None, "dataset": None}
-    return {**known, **result["config"], **own}
+    return result["config"] | {"seed": None, "dataset": None}
 
 
 def format_tables(results: list[dict], forecasts: list[dict]) -> str:

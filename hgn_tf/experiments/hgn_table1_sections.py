@@ -223,7 +223,7 @@ def _line(config):
         return f"{text}; a step takes one pair of pairs from each video."
     decoded = config["num_decoded_frames"] or "all"
     if config["form"] == "flat":
-        start = "grey" if config.get("grey_start", True) else "random"
+        start = "grey" if config["grey_start"] else "random"
         text += f", from {start} frames"
     return (
         f"{text}, GECO's tolerance {config['tolerance']} above the noise floor "
