@@ -1,6 +1,7 @@
 """Figures 6, 7 and 8 of the paper, from the finished runs of table 1."""
 
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -33,23 +34,12 @@ def write_figures(
       models: Rows of the table; None for all.
       data_dir: TFDS's folder; None for its default.
     Returns: paths of the files.
-    Raises: ValueError: if the folder of a run is not there, as where only its
-      result was copied.
+    Raises: ValueError: if the folder of a run is not there.
     """
     runs = {
         model: runs_dir / f"{system}-{model}-0" for model in models or VARIANTS
     }
-    missing = [
-        str(folder)
-        for folder in runs.values()
-        if not (folder / "evaluation.npz").exists()
-    ]
-    if missing:
-        raise ValueError(
-            "Figures are drawn from the folders of runs, which must be there. "
-            f"Missing: {missing}. Name the models that are there, or remove "
-            "the results of the others, and they are trained again."
-        )
+    check_folders(runs.values())
     figures = {"figure6": _errors(runs, data_dir)}
     if "hgn_leapfrog" in runs:
         arrays = run_folder.read_arrays(runs["hgn_leapfrog"] / "evaluation.npz")
@@ -66,6 +56,24 @@ def write_figures(
         paths.append(out_dir / f"{system}-{name}.png")
         figure.savefig(paths[-1], dpi=100)
     return paths
+
+
+def check_folders(folders: Iterable[pathlib.Path]) -> None:
+    """The folders of runs that figures are drawn from are there, and finished.
+
+    Raises: ValueError: if one is not, as where only its result was copied.
+    """
+    missing = [
+        str(folder)
+        for folder in folders
+        if not (folder / "evaluation.npz").exists()
+    ]
+    if missing:
+        raise ValueError(
+            "Figures are drawn from the folders of runs, which must be there. "
+            f"Missing: {missing}. Name the models that are there, or remove "
+            "the results of the others, and they are trained again."
+        )
 
 
 def _errors(runs, data_dir):

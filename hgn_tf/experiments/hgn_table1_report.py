@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hgn_tf.animation import write_whole
 from hgn_tf.experiments import hgn_table1, run_folder
 from hgn_tf.experiments import hgn_table1_sections as sections
-from hgn_tf.experiments.hgn_figures import write_figures
+from hgn_tf.experiments.hgn_figures import check_folders, write_figures
 from hgn_tf.experiments.hgn_models import Config
 from hgn_tf.experiments.hgn_table1 import SYSTEMS, VARIANTS
 
@@ -45,9 +45,19 @@ def make_tables(
       **changes: Settings of the budget, for all runs.
     Returns: the tables as Markdown.
     Raises: ValueError: for an unknown budget, system, model or table, no
-      seed, a run's folder of other settings, or results of one model with
-      several.
+      seed, a run's folder of other settings, results of one model with
+      several, or figures of a run whose result alone is there.
     """
+    name = in_budget("table1", budget)
+    if figures:
+        # Said before hours of training; runs that are to come leave folders.
+        done = results_dir / name
+        runs = hgn_table1.configs(budget, systems, 1, models, **changes)
+        check_folders(
+            runs_dir / name / run
+            for run, _, config in runs
+            if run_folder.read_result(done / f"{run}.json", config)
+        )
     for table, rows in hgn_table1.TABLES.items():
         wanted = [model for model in models or rows if model in rows]
         if table != "table1" and not wanted:
@@ -72,7 +82,6 @@ def make_tables(
             )
     results = read_results(results_dir, budget)
     text = format_tables(results["table1"], results["table1_forecast"])
-    name = in_budget("table1", budget)
     write_whole(results_dir / f"{name}.md", text.encode("utf-8"))
     for system in (systems or SYSTEMS) if figures else ():
         paths = write_figures(
