@@ -22,7 +22,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tfds_physics import SYSTEMS, PhysicsConfig, expected_video, render_video
-from tfds_physics.examples import make_examples
+from tfds_physics.video.examples import make_examples
 
 
 @contextlib.contextmanager

@@ -135,7 +135,7 @@ def test_plotting_imports_no_model():
     [
         name
         for name in MODULES
-        if within(name, ["tfds_physics.systems", "tfds_physics.render"])
+        if within(name, ["tfds_physics.systems", "tfds_physics.video.render"])
     ],
 )
 def test_physics_and_pictures_import_no_tensorflow(name):

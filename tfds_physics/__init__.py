@@ -1,18 +1,19 @@
 """True physics, its pictures, and the TFDS datasets made of them.
 
-    systems -> render -> videos -> examples -> builders ==TFDS==> tfds.load
+    systems -> video: render -> examples -> builder ==TFDS==> tfds.load
+    systems -> hnn: tasks -> builders               ==TFDS==> tfds.load
 
 Importing this package registers the datasets, without loading TensorFlow.
 """
 
-from tfds_physics.builders import PhysicsVideo
-from tfds_physics.configs import PhysicsConfig
-from tfds_physics.examples import make_examples
-from tfds_physics.pixel_pendulum import HNNPixelPendulum
-from tfds_physics.real_pendulum import HNNRealPendulum
-from tfds_physics.state_builders import StateConfig
+from tfds_physics.hnn.builders import StateConfig
+from tfds_physics.hnn.pixel_pendulum import HNNPixelPendulum
+from tfds_physics.hnn.real_pendulum import HNNRealPendulum
 from tfds_physics.systems import SYSTEMS, System
-from tfds_physics.videos import expected_video, render_video
+from tfds_physics.video.builder import PhysicsVideo
+from tfds_physics.video.configs import PhysicsConfig
+from tfds_physics.video.examples import make_examples
+from tfds_physics.video.videos import expected_video, render_video
 
 __all__ = [
     "HNNPixelPendulum",

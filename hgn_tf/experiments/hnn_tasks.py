@@ -6,7 +6,7 @@ import math
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_physics.state_data import STATE_TASKS
+from tfds_physics.hnn.tasks import STATE_TASKS
 from tfds_physics.systems import System
 
 PIXELS = "pixel_pendulum"  # the task whose states are inferred

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 
-_COMMAND = "from tfds_physics import workers; workers.serve({})"
+_COMMAND = "from tfds_physics.video import workers; workers.serve({})"
 
 
 def ordered_map(

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tfds_physics import render
 from tfds_physics.systems import System
+from tfds_physics.video import render
 
 # Frames of one noise sample that are drawn and summed at a time.
 _BLOCK_FRAMES = 1024

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from tfds_physics import preparation
-from tfds_physics.state_data import STATE_TASKS, StateTask, make_rows
+from tfds_physics.hnn.tasks import STATE_TASKS, StateTask, make_rows
 
 _CITATION = """@inproceedings{greydanus2019hamiltonian,
   title={Hamiltonian Neural Networks},

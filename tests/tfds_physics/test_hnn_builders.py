@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tfds_physics import StateConfig, pixel_pendulum, real_pendulum
-from tfds_physics.pixel_pendulum import HNNPixelPendulum
-from tfds_physics.real_pendulum import HNNRealPendulum
-from tfds_physics.state_builders import (
+from tfds_physics import StateConfig
+from tfds_physics.hnn import pixel_pendulum, real_pendulum
+from tfds_physics.hnn.builders import (
     HNNMassSpring,
     HNNPendulum,
     HNNThreeBody,
     HNNTwoBody,
 )
-from tfds_physics.state_data import STATE_TASKS, make_rows
+from tfds_physics.hnn.pixel_pendulum import HNNPixelPendulum
+from tfds_physics.hnn.real_pendulum import HNNRealPendulum
+from tfds_physics.hnn.tasks import STATE_TASKS, make_rows
 
 # Of the exact field on the published draw of spring and pendulum, train and
 # test, as it scores on the authors' own data.

@@ -5,9 +5,9 @@ import math
 
 import tensorflow_datasets as tfds
 
-from tfds_physics import render
-from tfds_physics.examples import SPLITS
 from tfds_physics.systems import System
+from tfds_physics.video import render
+from tfds_physics.video.examples import SPLITS
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

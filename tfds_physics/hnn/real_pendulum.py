@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.util import DownloadError
 
-from tfds_physics.state_builders import StateRows
+from tfds_physics.hnn.builders import StateRows
 
 _CITATION = """@article{schmidt2009distilling,
   title={Distilling Free-Form Natural Laws from Experimental Data},

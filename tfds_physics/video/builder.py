@@ -13,9 +13,10 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_physics import examples, preparation, workers
-from tfds_physics.configs import CONFIGS, PhysicsConfig
+from tfds_physics import preparation
 from tfds_physics.systems import SYSTEMS
+from tfds_physics.video import examples, workers
+from tfds_physics.video.configs import CONFIGS, PhysicsConfig
 
 
 class PhysicsVideo(tfds.core.GeneratorBasedBuilder, skip_registration=True):

@@ -19,15 +19,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import tfds_physics
-from tfds_physics import (
-    SYSTEMS,
-    PhysicsConfig,
-    examples,
-    make_examples,
-    preparation,
-    workers,
-)
-from tfds_physics.builders import (
+from tfds_physics import SYSTEMS, PhysicsConfig, make_examples, preparation
+from tfds_physics.video import examples, workers
+from tfds_physics.video.builder import (
     PhysicsDoublePendulum,
     PhysicsMassSpring,
     PhysicsPendulum,
@@ -402,7 +396,7 @@ def test_full_disk_while_writing_loses_nothing(tmp_path, monkeypatch, error):
 SCRIPT = """
 import sys
 from tfds_physics import PhysicsConfig
-from tfds_physics.builders import PhysicsPendulum
+from tfds_physics.video.builder import PhysicsPendulum
 
 config = PhysicsConfig(
     name="long", num_train=3000, num_test=0, num_validation=0, num_test_long=0

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tfds_physics.state_builders import StateConfig, StateRows
+from tfds_physics.hnn.builders import StateConfig, StateRows
 
 _SIDE = 28
 _NUM_POINTS = 100

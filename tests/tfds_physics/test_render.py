@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfds_physics import SYSTEMS, expected_video, render_video
-from tfds_physics.render import BACKGROUND, render
+from tfds_physics.video.render import BACKGROUND, render
 
 RED, GREEN = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
 

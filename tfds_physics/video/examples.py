@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from tfds_physics import videos
 from tfds_physics.systems import System
+from tfds_physics.video import videos
 
 # In the order that seeds count them: append only.
 SPLITS = ("train", "validation", "test", "test_long")

@@ -1,0 +1,1 @@
+"""The tasks of Hamiltonian Neural Networks: rows and builders of `hnn_*`."""

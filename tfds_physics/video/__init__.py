@@ -1,0 +1,1 @@
+"""The physics videos: pictures, examples and builders of `physics_*`."""
