@@ -13,7 +13,7 @@ from tfds_physics.systems import SYSTEMS, System
 from tfds_physics.video.builder import PhysicsVideo
 from tfds_physics.video.configs import PhysicsConfig
 from tfds_physics.video.examples import make_examples
-from tfds_physics.video.videos import expected_video, render_video
+from tfds_physics.video.render import expected_video, render_video
 
 __all__ = [
     "HNNPixelPendulum",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from tfds_physics.systems import System
-from tfds_physics.video import videos
+from tfds_physics.video import render
 
 # In the order that seeds count them: append only.
 SPLITS = ("train", "validation", "test", "test_long")
@@ -110,7 +110,7 @@ def make_examples(
     times = recipe.times(split)
     q, p = system.simulate(q0, p0, times)
     noise = [rng.standard_normal(q.shape[1:]) for rng in rngs]
-    video = videos.render_video(
+    video = render.render_video(
         system, q + recipe.noise * np.stack(noise), recipe.image_size
     )
     dH_dq, dH_dp = system.gradient(q, p)
