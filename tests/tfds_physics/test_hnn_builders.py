@@ -152,6 +152,23 @@ def test_prepared_rows_are_those_made(data_dir):
         np.testing.assert_array_equal(found, value.astype(found.dtype))
 
 
+@pytest.mark.parametrize(
+    "builder",
+    [
+        HNNMassSpring,
+        HNNPendulum,
+        HNNTwoBody,
+        HNNThreeBody,
+        HNNRealPendulum,
+        HNNPixelPendulum,
+    ],
+)
+def test_card_is_found(builder, tmp_path):
+    info = builder(data_dir=str(tmp_path)).info
+    assert f"`{builder.name}`" in info.description
+    assert "greydanus2019hamiltonian" in info.citation
+
+
 def test_other_settings_under_one_name_are_refused(tmp_path):
     config = StateConfig(name="mine", num_train=1, num_test=1)
     HNNPendulum(config=config, data_dir=str(tmp_path)).download_and_prepare()

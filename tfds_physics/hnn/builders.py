@@ -2,6 +2,7 @@
 
 One example is one row: a state x, its time derivative, the state without
 noise, the time, and the number of its trajectory. x is q and p joined.
+README.md, CITATIONS.bib and TAGS.txt beside this module are their card.
 """
 
 import dataclasses
@@ -13,13 +14,6 @@ import tensorflow_datasets as tfds
 
 from tfds_physics import preparation
 from tfds_physics.hnn.tasks import STATE_TASKS, StateTask, make_rows
-
-_CITATION = """@inproceedings{greydanus2019hamiltonian,
-  title={Hamiltonian Neural Networks},
-  author={Greydanus, Sam and Dzamba, Misko and Yosinski, Jason},
-  booktitle={Advances in Neural Information Processing Systems},
-  year={2019}
-}"""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -117,19 +111,14 @@ class StateRows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _info(self) -> tfds.core.DatasetInfo:
         noise = f"Gaussian noise of {self.task.noise} on each coordinate"
         return self._make_info(
-            2 * self.task.system.dof,
-            f"{type(self).__doc__}\n\n{type(self.task.system).__doc__}",
-            f"State (q, p): {noise}.",
+            2 * self.task.system.dof, f"State (q, p): {noise}."
         )
 
-    def _make_info(self, dim, description, x_doc, citation=_CITATION):
+    def _make_info(self, dim: int, x_doc: str) -> tfds.core.DatasetInfo:
         def vector(doc):
             return tfds.features.Tensor(shape=(dim,), dtype=np.float32, doc=doc)
 
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=description,
-            citation=citation,
+        return self.dataset_info_from_configs(
             supervised_keys=("x", "dx_dt"),
             metadata=tfds.core.MetadataDict(self._settings()),
             features=tfds.features.FeaturesDict(

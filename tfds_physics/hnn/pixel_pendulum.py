@@ -51,7 +51,6 @@ class HNNPixelPendulum(StateRows):
     def _info(self) -> tfds.core.DatasetInfo:
         return self._make_info(
             2 * _SIDE**2,
-            str(HNNPixelPendulum.__doc__),
             "A frame and its change since the one before, -1 to 1.",
         )
 

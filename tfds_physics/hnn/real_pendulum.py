@@ -12,16 +12,6 @@ from tensorflow_datasets.core.download.util import DownloadError
 
 from tfds_physics.hnn.builders import StateRows
 
-_CITATION = """@article{schmidt2009distilling,
-  title={Distilling Free-Form Natural Laws from Experimental Data},
-  author={Schmidt, Michael and Lipson, Hod},
-  journal={Science},
-  volume={324},
-  number={5923},
-  pages={81--85},
-  year={2009}
-}"""
-
 ARCHIVE = "invar_datasets.zip"
 ARCHIVE_URL = (
     "http://science.sciencemag.org/highwire/filestream/590089/"
@@ -53,10 +43,7 @@ class HNNRealPendulum(StateRows):
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self._make_info(
-            2,
-            str(HNNRealPendulum.__doc__),
-            "Angle theta in radians, 0 at rest, and omega in radians/s.",
-            _CITATION,
+            2, "Angle theta in radians, 0 at rest, and omega in radians/s."
         )
 
     def _more_features(self, vector):
