@@ -110,6 +110,7 @@ def bench_tfds(count):
             num_validation=0,
             num_test=0,
             num_test_long=0,
+            num_validation_long=0,
         )
         with tempfile.TemporaryDirectory() as folder:
             builder = tfds.builder(

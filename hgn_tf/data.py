@@ -188,8 +188,13 @@ def make_trajectories(recipe, split: str, indices) -> Trajectories:
 
 
 def mean_image(builder, num_examples: int = 1000) -> np.ndarray:
-    """Mean frame of training videos, [height, width, 3] in [0, 1]."""
+    """Mean frame of training videos, [height, width, 3] in [0, 1].
+
+    Of longer training videos only as many frames count as the split test has:
+    three bodies drift apart, and their mean image changes with time.
+    """
     videos = load_split(builder, "train", num_examples).video
+    videos = videos[:, : builder.recipe.num_frames]
     return videos.mean(axis=(0, 1)) / 255.0
 
 

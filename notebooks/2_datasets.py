@@ -89,6 +89,7 @@ moon = tfds_physics.PhysicsConfig(
     num_validation=8,
     num_test=8,
     num_test_long=0,
+    num_validation_long=0,
 )
 builder = tfds.builder("physics_pendulum", config=moon)
 slow = tfds_physics.make_examples(builder.recipe, "train", range(2))

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from scipy.optimize import minimize
 
 import tfds_physics
@@ -119,8 +120,45 @@ def test_rows_of_trajectories_stay_together(test_split):
         )
 
 
-def test_long_split_is_longer(builder):
-    assert data.load_split(builder, "test_long").video.shape[:2] == (4, 240)
+def test_long_splits_are_longer(builder):
+    for split, shape in [("test_long", (4, 240)), ("validation_long", (8, 60))]:
+        assert data.load_split(builder, split).video.shape[:2] == shape
+
+
+@pytest.fixture(scope="module")
+def long_builder(data_dir):
+    """A dataset whose training videos are longer than the others."""
+    config = tfds_physics.PhysicsConfig(
+        name="longer",
+        num_frames=5,
+        num_train_frames=12,
+        num_train=6,
+        num_validation=2,
+        num_test=2,
+        num_test_long=0,
+        num_validation_long=0,
+    )
+    builder = tfds.builder(
+        "physics_three_body", config=config, data_dir=str(data_dir)
+    )
+    builder.download_and_prepare()
+    return builder
+
+
+def test_longer_training_videos_are_batched_whole(long_builder):
+    stream = data.training_batches(long_builder, 4, 0, reversed_videos=True)
+    assert stream.element_spec.shape == (4, 12, 32, 32, 3)
+    stored = names(data.load_split(long_builder, "train").video)
+    batch = next(iter(stream)).numpy()
+    shown = np.concatenate([batch[:2], batch[2:, ::-1]])
+    assert len(set(names(shown)) & set(stored)) == 4
+    assert data.load_split(long_builder, "test").video.shape[1] == 5
+
+
+def test_mean_image_is_of_as_many_frames_as_are_tested(long_builder):
+    video = data.load_split(long_builder, "train").video[:, :5] / 255.0
+    image = data.mean_image(long_builder)
+    np.testing.assert_allclose(image, video.mean(axis=(0, 1)), atol=1e-12)
 
 
 def test_true_video_at_the_frames_is_the_clean_recording(builder, test_split):

@@ -39,12 +39,18 @@ BUILDERS = {
 
 
 class _Case:
-    VERSION = "1.0.0"
+    VERSION = "1.1.0"
     BUILDER_CONFIG_NAMES_TO_TEST = ["tiny"]
     EXAMPLE_DIR = os.path.dirname(__file__)  # nothing is read from it
     SKIP_CHECKSUMS = True
     SKIP_TF1_GRAPH_MODE = True
-    SPLITS = {"train": 64, "validation": 16, "test": 16, "test_long": 4}
+    SPLITS = {
+        "train": 64,
+        "validation": 16,
+        "test": 16,
+        "test_long": 4,
+        "validation_long": 8,
+    }
 
 
 class MassSpringTest(_Case, tfds.testing.DatasetBuilderTestCase):
@@ -68,7 +74,8 @@ class DoublePendulumTest(_Case, tfds.testing.DatasetBuilderTestCase):
 
 
 def few(name="few", **changes):
-    sizes = dict(num_train=6, num_validation=0, num_test=2, num_test_long=0)
+    sizes = dict.fromkeys((f"num_{split}" for split in examples.SPLITS), 0)
+    sizes |= dict(num_train=6, num_test=2)
     return PhysicsConfig(name=name, **(sizes | changes))
 
 
@@ -109,14 +116,17 @@ def test_every_system_has_a_builder():
 def test_ready_configs_are_those_promised():
     configs = PhysicsPendulum.builder_configs
     sizes = {name: list(each.sizes.values()) for name, each in configs.items()}
-    paper, small = [50_000, 5_000, 10_000, 1_000], [20_000, 1_000, 2_000, 200]
+    paper = [50_000, 5_000, 10_000, 1_000, 64]
+    small = [20_000, 1_000, 2_000, 200, 64]
     assert sizes == {
         "paper": paper,
         "paper_64": paper,
         "clean": paper,
         "small": small,
         "small_clean": small,
-        "tiny": [64, 16, 16, 4],
+        "long": [5_000, *small[1:]],
+        "long_clean": [5_000, *small[1:]],
+        "tiny": [64, 16, 16, 4, 8],
     }
     assert tfds.builder("physics_pendulum").builder_config.name == "paper"
     assert recipe(config="paper_64").image_size == 64
@@ -124,8 +134,24 @@ def test_ready_configs_are_those_promised():
     assert recipe(config="clean").noise == 0 and recipe().noise == 0.1
 
 
+def test_splits_have_the_frames_promised():
+    for config, num_train_frames in [("small", 30), ("long", 120)]:
+        found = recipe(config=config)
+        frames = {split: len(found.times(split)) for split in examples.SPLITS}
+        assert frames == {
+            "train": num_train_frames,
+            "validation": 30,
+            "test": 30,
+            "test_long": 240,
+            "validation_long": 60,
+        }
+    assert recipe(config="long_clean").num_train_frames == 120
+    assert recipe(config="long").noise > recipe(config="long_clean").noise == 0
+
+
 def test_loaded_examples_are_those_made_alone(tiny):
-    for split, num_frames in [("validation", 30), ("test_long", 240)]:
+    frames = {"validation": 30, "test_long": 240, "validation_long": 60}
+    for split, num_frames in frames.items():
         loaded = load_by_id(tiny, split)
         assert len(loaded) == tiny.builder_config.sizes[split]
         for name, example in list(loaded.items())[:3]:
@@ -223,8 +249,18 @@ def test_seeds_differ_between_splits_and_configs():
         for split in examples.SPLITS
         for index in (0, 1, 2, 49_999, 2**40 - 1)
     ]
-    assert len(set(seeds)) == len(seeds) == 80
+    assert len(set(seeds)) == len(seeds) == 100
     assert min(seeds) >= 0 and max(seeds) < 2**63
+
+
+def test_seeds_count_the_splits_in_the_order_of_their_addition():
+    """Another order would change the bytes of data that were made before."""
+    order = ("train", "validation", "test", "test_long", "validation_long")
+    seeds = [
+        examples.example_seed("physics_pendulum", "small", split, 5)
+        for split in order
+    ]
+    assert seeds == [(seeds[0] + n * 2**40) % 2**63 for n in range(5)]
 
 
 def test_seeds_and_examples_refuse_what_is_no_example():
@@ -266,14 +302,15 @@ def test_prepared_data_of_other_settings_are_refused(tmp_path):
     PhysicsPendulum(config=few(), data_dir=tmp_path).download_and_prepare()
     again = PhysicsPendulum(config=few(), data_dir=tmp_path)
     assert again.info.splits["train"].num_examples == 6
-    with pytest.raises(ValueError, match="must always stand for the same"):
-        PhysicsPendulum(config=few(dt=0.25), data_dir=tmp_path)
+    for change in ({"dt": 0.25}, {"num_train_frames": 40}):
+        with pytest.raises(ValueError, match="must always stand for the same"):
+            PhysicsPendulum(config=few(**change), data_dir=tmp_path)
 
 
 def test_version_may_be_named(tiny):
     root = tiny.data_dir_root
     named = tfds.load(
-        "physics_two_body/tiny:1.0.0", split="test", data_dir=root
+        "physics_two_body/tiny:1.1.0", split="test", data_dir=root
     )
     assert len(named) == 16
 
@@ -288,7 +325,13 @@ def test_version_may_be_named(tiny):
         ({"dt": 0}, "`dt` must be positive"),
         ({"dt": np.inf}, "`dt` must be positive"),
         ({"num_frames": 0}, "`num_frames` must be"),
+        ({"num_train_frames": 0}, "`num_train_frames` must be"),
         ({"num_long_frames": 1.5}, "`num_long_frames` must be"),
+        (
+            {"num_validation_long_frames": 0},
+            "`num_validation_long_frames` must be",
+        ),
+        ({"num_validation_long": -1}, "`num_validation_long` must be"),
         ({"num_train": -1}, "`num_train` must be"),
         ({"num_train": 0, "num_test": 0}, "At least one split"),
     ],
@@ -316,8 +359,8 @@ def test_builder_refuses_bad_arguments(tmp_path):
 def test_orphan_folder_is_removed(tmp_path):
     builder = PhysicsPendulum(config=few(), data_dir=tmp_path)
     home = pathlib.Path(builder.data_dir).parent
-    (home / "incomplete.ABCDEF_1.0.0").mkdir(parents=True)
-    (home / "incomplete.ABCDEF_1.0.0" / "bucket.tmp").write_bytes(b"half")
+    (home / "incomplete.ABCDEF_1.1.0").mkdir(parents=True)
+    (home / "incomplete.ABCDEF_1.1.0" / "bucket.tmp").write_bytes(b"half")
     builder.download_and_prepare()
     assert not list(home.glob("incomplete.*"))
     assert len(load_by_id(builder, "train")) == 6
@@ -330,7 +373,7 @@ def test_second_writer_waits_and_then_reads(tmp_path):
     folder = pathlib.Path(first.data_dir)
     thread = threading.Thread(target=second.download_and_prepare)
     with preparation.sole_writer(folder):
-        live = folder.parent / "incomplete.ABCDEF_1.0.0"
+        live = folder.parent / "incomplete.ABCDEF_1.1.0"
         live.mkdir()
         thread.start()
         time.sleep(0.5)
@@ -399,7 +442,12 @@ from tfds_physics import PhysicsConfig
 from tfds_physics.video.builder import PhysicsPendulum
 
 config = PhysicsConfig(
-    name="long", num_train=3000, num_test=0, num_validation=0, num_test_long=0
+    name="many",
+    num_train=3000,
+    num_validation=0,
+    num_test=0,
+    num_test_long=0,
+    num_validation_long=0,
 )
 PhysicsPendulum(
     config=config, data_dir=sys.argv[1], num_workers=2

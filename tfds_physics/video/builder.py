@@ -27,8 +27,11 @@ class PhysicsVideo(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     SYSTEM: ClassVar[str]
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "First release.",
+        "1.1.0": "Split validation_long; the other splits are as in 1.0.0.",
+    }
     BUILDER_CONFIGS: ClassVar[list[PhysicsConfig]] = CONFIGS
 
     def __init__(self, *, num_workers: int = 1, **kwargs):
@@ -80,7 +83,9 @@ class PhysicsVideo(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             noise=system.noise if config.noise is None else config.noise,
             dt=config.dt,
             num_frames=config.num_frames,
+            num_train_frames=config.num_train_frames or config.num_frames,
             num_long_frames=config.num_long_frames,
+            num_validation_long_frames=config.num_validation_long_frames,
         )
 
     def download_and_prepare(self, **kwargs):
@@ -173,7 +178,8 @@ class PhysicsVideo(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         videos = [
             len(zlib.compress(each["video"].tobytes())) for each in sample
         ]
-        per_frame = (states + sum(videos) / len(videos)) / recipe.num_frames
+        per_example = states + sum(videos) / len(videos)
+        per_frame = per_example / recipe.num_train_frames
         num_frames = sum(
             size * len(recipe.times(split))
             for split, size in self.builder_config.sizes.items()

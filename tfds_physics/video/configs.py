@@ -20,11 +20,14 @@ class PhysicsConfig(tfds.core.BuilderConfig):
         before a frame is drawn; None for the system's own, 0 for clean frames.
       dt: Seconds between frames.
       num_frames: Frames of an example of train, validation and test.
+      num_train_frames: Frames of an example of train; None for `num_frames`.
       num_long_frames: Frames of an example of test_long.
+      num_validation_long_frames: Frames of an example of validation_long.
       num_train: Examples of the split train; 0 leaves a split out.
       num_validation: Examples of validation.
       num_test: Examples of test.
       num_test_long: Examples of test_long.
+      num_validation_long: Examples of validation_long.
       system: Instance with other parameters than the dataset's own, such as
         `Pendulum(potential_factor=1.0)`; None for the one in SYSTEMS.
 
@@ -32,18 +35,22 @@ class PhysicsConfig(tfds.core.BuilderConfig):
       ValueError: If a value cannot be.
 
     Source: of the defaults, Toth et al. 2019, Hamiltonian Generative Networks,
-      sections 4 and A.1; validation and test_long are additions.
+      sections 4 and A.1; validation, test_long and validation_long are
+      additions.
     """
 
     image_size: int = 32
     noise: float | None = None
     dt: float = 0.125
     num_frames: int = 30
+    num_train_frames: int | None = None
     num_long_frames: int = 240
+    num_validation_long_frames: int = 60
     num_train: int = 50_000
     num_validation: int = 5_000
     num_test: int = 10_000
     num_test_long: int = 1_000
+    num_validation_long: int = 64
     system: System | None = None
 
     def __post_init__(self):
@@ -58,8 +65,14 @@ class PhysicsConfig(tfds.core.BuilderConfig):
                 "`dt` must be positive and finite, in seconds. "
                 f"Received: {self.dt!r}."
             )
-        for name in ("num_frames", "num_long_frames"):
+        for name in (
+            "num_frames",
+            "num_long_frames",
+            "num_validation_long_frames",
+        ):
             _check_count(name, getattr(self, name), 1)
+        if self.num_train_frames is not None:
+            _check_count("num_train_frames", self.num_train_frames, 1)
         for split in SPLITS:
             _check_count(f"num_{split}", self.sizes[split], 0)
         if not any(self.sizes.values()):
@@ -90,6 +103,8 @@ def _check_count(name: str, value: int, lowest: int):
 _SMALL = dict(
     num_train=20_000, num_validation=1_000, num_test=2_000, num_test_long=200
 )
+# Fewer but longer videos to train on, as many frames in all as `small`.
+_LONG = _SMALL | dict(num_train=5_000, num_train_frames=120)
 
 # The first is the default.
 CONFIGS = [
@@ -117,11 +132,23 @@ CONFIGS = [
         description="As `small`, without noise.",
     ),
     PhysicsConfig(
+        name="long",
+        **_LONG,
+        description="As `small`, with 5,000 training videos of 120 frames.",
+    ),
+    PhysicsConfig(
+        name="long_clean",
+        noise=0.0,
+        **_LONG,
+        description="As `long`, without noise.",
+    ),
+    PhysicsConfig(
         name="tiny",
         num_train=64,
         num_validation=16,
         num_test=16,
         num_test_long=4,
+        num_validation_long=8,
         description="As `paper`, a few dozen trajectories for tests.",
     ),
 ]

@@ -14,7 +14,7 @@ from tfds_physics.systems import System
 from tfds_physics.video import render
 
 # In the order that seeds count them: append only.
-SPLITS = ("train", "validation", "test", "test_long")
+SPLITS = ("train", "validation", "test", "test_long", "validation_long")
 
 _MAX_INDEX = 2**40
 _CHUNK_BYTES = 2**25  # of video made at once by one process
@@ -31,8 +31,10 @@ class Recipe:
       image_size: Height and width in pixels.
       noise: Standard deviation on each coordinate of q before drawing.
       dt: Seconds between frames.
-      num_frames: Frames of an example of train, validation and test.
+      num_frames: Frames of an example of validation and test.
+      num_train_frames: Frames of an example of train.
       num_long_frames: Frames of an example of test_long.
+      num_validation_long_frames: Frames of an example of validation_long.
     """
 
     dataset: str
@@ -42,14 +44,18 @@ class Recipe:
     noise: float
     dt: float
     num_frames: int
+    num_train_frames: int
     num_long_frames: int
+    num_validation_long_frames: int
 
     def times(self, split: str) -> np.ndarray:
         """Seconds of the frames of a split's examples, [time]."""
-        long = split == "test_long"
-        return self.dt * np.arange(
-            self.num_long_frames if long else self.num_frames
-        )
+        lengths = {
+            "train": self.num_train_frames,
+            "test_long": self.num_long_frames,
+            "validation_long": self.num_validation_long_frames,
+        }
+        return self.dt * np.arange(lengths.get(split, self.num_frames))
 
 
 def example_seed(dataset: str, config: str, split: str, index: int) -> int:
