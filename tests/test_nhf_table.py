@@ -18,7 +18,7 @@ from hgn_tf.experiments import (
     run_folder,
 )
 from hgn_tf.experiments.nhf_models import STUDY, TABLES, VARIANTS
-from hgn_tf.models.flows import FLOWS
+from hgn_tf.models.nhf import FLOWS
 
 TINY = {
     "num_steps": 20,

@@ -24,7 +24,7 @@ class Config:
     Attributes:
       density: A key of `densities.DENSITIES`.
       model: Name of a row of a table.
-      kind: "nhf" or a name in `flows.FLOWS`.
+      kind: "nhf" or a name in `baselines.FLOWS`.
       settings: Arguments of the model.
       seed: Of weights, noise and training points; test points stay the same.
       num_steps: Optimiser steps, a multiple of 20 (paper: unknown).

@@ -5,8 +5,7 @@ import dataclasses
 import keras
 
 from hgn_tf.densities import Density
-from hgn_tf.models.flows import NormalizingFlow
-from hgn_tf.models.nhf import NHF
+from hgn_tf.models.nhf import NHF, NormalizingFlow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,9 +13,9 @@ class Variant:
     """A row: a model and its arguments.
 
     Attributes:
-      kind: "nhf", or a name in `flows.FLOWS`.
+      kind: "nhf", or a name in `baselines.FLOWS`.
       settings: Arguments of `NHF` or of `NormalizingFlow`, as JSON holds
-        them; a prior as `distributions.distribution_config` writes it.
+        them; a prior as `priors.distribution_config` writes it.
       learning_rate: Adam's at the start of its cosine decay.
       densities: Names of those with a row of it; None for all of the table.
       changes: Of settings, by the name of the density they are for.
@@ -126,7 +125,7 @@ def make_model(
     A data scaling starts at that of 20,000 points.
 
     Args:
-      kind: "nhf" or a name in `flows.FLOWS`.
+      kind: "nhf" or a name in `baselines.FLOWS`.
       settings: Arguments of the model.
       density: What it will be trained on.
       learning_rate: Adam's first; it falls to 0 along a cosine.

@@ -7,7 +7,6 @@ et al., 2021), which costs far less on a CPU. `paper_networks` and
 The pixel HNN's networks, from pairs of frames to z and back, are in `pairs`.
 """
 
-from hgn_tf.networks.bumps import BumpEnergy
 from hgn_tf.networks.decoder import Decoder, DenseDecoder, UpsampleConv2D
 from hgn_tf.networks.encoder import Encoder
 from hgn_tf.networks.energy import (
@@ -25,23 +24,19 @@ from hgn_tf.networks.pairs import (
     conv_pair_networks,
     dense_pair_networks,
 )
-from hgn_tf.networks.stacked import HamiltonianView, StackedHamiltonian
 from hgn_tf.networks.state_net import StateNet, split_state
 
 __all__ = [
-    "BumpEnergy",
     "Decoder",
     "DenseDecoder",
     "DenseMap",
     "Encoder",
     "EnergyNet",
-    "HamiltonianView",
     "JointHamiltonian",
     "PairDecoder",
     "PairEncoder",
     "QuadraticEnergy",
     "SeparableHamiltonian",
-    "StackedHamiltonian",
     "StateNet",
     "UpsampleConv2D",
     "build_once",

@@ -13,9 +13,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from hgn_tf.models.flow_bijectors import MaskedDense
-from hgn_tf.networks import serializable
-from hgn_tf.networks.layers import build_in_turn, layer_from
+from hgn_tf.networks.layers import (
+    MaskedDense,
+    build_in_turn,
+    layer_from,
+    serializable,
+)
 
 
 @serializable

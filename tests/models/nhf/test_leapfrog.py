@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import stats
 
-from hgn_tf.bijectors import LeapfrogFlow
+from hgn_tf.models.nhf import LeapfrogFlow
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 DTYPES = {tf.float32: 1e-5, tf.float64: 1e-13}  # 20 roundings of numbers of 1.

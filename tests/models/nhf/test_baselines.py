@@ -6,8 +6,12 @@ import pytest
 import tensorflow as tf
 
 from hgn_tf.densities import DENSITIES
-from hgn_tf.models.flow_bijectors import MaskedDense, autoregressive_network
-from hgn_tf.models.flows import FLOWS, NormalizingFlow
+from hgn_tf.models.nhf.baselines import (
+    FLOWS,
+    NormalizingFlow,
+    autoregressive_network,
+)
+from hgn_tf.networks.layers import MaskedDense
 
 SMALL = {"num_layers": 2, "units": (24, 24), "num_bins": 8}
 MOONS = DENSITIES["two_moons"]

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import special, stats
 
-from hgn_tf.distributions import (
+from hgn_tf.models.nhf.priors import (
     SoftUniform,
     distribution_config,
     distribution_from,

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from hgn_tf import networks, phase
+from hgn_tf.models.nhf import BumpEnergy, StackedHamiltonian
 
 
 def points(rows=6, dim=2, seed=0):
@@ -21,7 +22,7 @@ def built(layer, dim=2):
 
 
 def test_energy_is_the_sum_over_bumps(seed):
-    layer, x = built(networks.BumpEnergy(5, dtype="float64")), points()
+    layer, x = built(BumpEnergy(5, dtype="float64")), points()
     centers, widths = layer.centers.numpy(), np.exp(layer.log_widths)
     weights = layer.scale * layer.weights_of_bumps.numpy() * widths
     far = np.square(x[:, None] - centers).sum(-1)
@@ -32,7 +33,7 @@ def test_energy_is_the_sum_over_bumps(seed):
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_slope_is_the_central_difference_of_the_energy(dim, seed):
-    layer, x = networks.BumpEnergy(7, dtype="float64"), points(dim=dim)
+    layer, x = BumpEnergy(7, dtype="float64"), points(dim=dim)
     built(layer, dim)
     tensor = tf.constant(x)
     with tf.GradientTape() as tape:
@@ -47,7 +48,7 @@ def test_slope_is_the_central_difference_of_the_energy(dim, seed):
 
 @pytest.mark.parametrize("of", ["energy", "slope"])
 def test_weights_get_the_gradient_of_a_central_difference(of, seed):
-    layer, x = built(networks.BumpEnergy(3, dtype="float64")), points()
+    layer, x = built(BumpEnergy(3, dtype="float64")), points()
     state, direction = tf.constant(x), points(seed=2)
 
     def loss():
@@ -78,14 +79,14 @@ def test_weights_get_the_gradient_of_a_central_difference(of, seed):
 )
 def test_settings_that_are_not_positive_are_refused(settings):
     with pytest.raises(ValueError, match="must be positive"):
-        networks.BumpEnergy(**settings)
+        BumpEnergy(**settings)
 
 
 def make_stack(count=3):
     unit = networks.SeparableHamiltonian(
-        networks.EnergyNet((8,), convolutional=False), networks.BumpEnergy(4)
+        networks.EnergyNet((8,), convolutional=False), BumpEnergy(4)
     )
-    stack = networks.StackedHamiltonian(unit, count)
+    stack = StackedHamiltonian(unit, count)
     stack.build((None, 2), (None, 2))
     return stack
 
@@ -102,7 +103,7 @@ def test_stack_lists_each_weight_once_and_draws_each_on_its_own(seed):
 def test_view_is_the_template_with_the_weights_of_its_index(seed):
     stack, q = make_stack(), points().astype("float32")
     alone = networks.SeparableHamiltonian(
-        networks.EnergyNet((8,), convolutional=False), networks.BumpEnergy(4)
+        networks.EnergyNet((8,), convolutional=False), BumpEnergy(4)
     )
     alone.build((None, 2), (None, 2))
     for weight, values in zip(alone.trainable_variables, stack.stacks):

@@ -1,0 +1,418 @@
+"""RealNVP, MAF and neural spline flows: what NHF is compared with.
+
+A layer of a flow is a Keras network and a function that makes a bijector of
+what the network says. The network belongs to the model: TFP tracks no Keras
+variable.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from hgn_tf.models.finite_steps import CountedSteps
+from hgn_tf.models.inner_steps import run_steps
+from hgn_tf.models.nhf.points import (
+    check_points,
+    check_training_points,
+    points_in,
+)
+from hgn_tf.networks import serializable
+from hgn_tf.networks.layers import MaskedDense
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+# Scales stay within exp(+-2) a layer: without a bound one bad step makes them
+# infinite.
+_MAX_LOG_SCALE = 2.0
+# Least width, height and slope of a spline's bin, as a share of the mean one.
+_MIN_BIN = 1e-2
+
+
+class Coupling(tfb.Bijector):
+    """Moves half of the coordinates by a bijector that the others choose.
+
+    As `tfb.RealNVP`, which computes the network twice, for the point and for
+    the Jacobian; here once.
+
+    Args:
+      num_kept: Coordinates that stay: the first ones, or the last if `flip`.
+      flip: See `num_kept`.
+      choose: Callable, kept [batch, num_kept] -> scalar bijector of the rest.
+      name: Of the bijector.
+    """
+
+    def __init__(
+        self,
+        num_kept: int,
+        flip: bool,
+        choose: Callable,
+        name: str = "coupling",
+    ):
+        super().__init__(
+            forward_min_event_ndims=1, parameters={"name": name}, name=name
+        )
+        self._num_kept = num_kept
+        self._flip = flip
+        self._choose = _once(lambda x: choose(self._split(x)[0]))
+
+    # Equal bijectors share a cache: by name alone, all layers would be equal.
+    def __eq__(self, other):
+        return self is other
+
+    def __hash__(self):
+        return id(self)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        return {}
+
+    def _split(self, x):
+        if self._flip:
+            return x[..., -self._num_kept :], x[..., : -self._num_kept]
+        return x[..., : self._num_kept], x[..., self._num_kept :]
+
+    def _move(self, x, direction):
+        kept, moved = self._split(x)
+        moved = direction(self._choose(x), moved)
+        parts = [moved, kept] if self._flip else [kept, moved]
+        return tf.concat(parts, axis=-1)
+
+    def _forward(self, x):
+        return self._move(x, lambda bijector, part: bijector.forward(part))
+
+    def _inverse(self, y):
+        return self._move(y, lambda bijector, part: bijector.inverse(part))
+
+    def _inverse_log_det_jacobian(self, y):
+        return self._choose(y).inverse_log_det_jacobian(self._split(y)[1], 1)
+
+
+def coupling_network(dim: int, num_outputs: int, units: tuple) -> keras.Model:
+    """MLP from the kept coordinates to the parameters of the others.
+
+    Args:
+      dim: Coordinates of a point.
+      num_outputs: Parameters a moved coordinate.
+      units: Width of each hidden layer.
+    Returns: built network, [batch, dim // 2] -> [batch, moved, num_outputs].
+    """
+    moved = dim - dim // 2
+    network = keras.Sequential(
+        [
+            *(
+                keras.layers.Dense(width, **_start(index))
+                for index, width in enumerate(units)
+            ),
+            keras.layers.Dense(moved * num_outputs, **_start(None)),
+            keras.layers.Reshape((moved, num_outputs)),
+        ]
+    )
+    network.build((None, dim // 2))
+    return network
+
+
+def autoregressive_network(dim: int, units: tuple) -> keras.Model:
+    """MADE: shift and scale of coordinate i from those before it.
+
+    Args:
+      dim: Coordinates of a point.
+      units: Width of each hidden layer.
+    Returns: built network, [batch, dim] -> [batch, dim, 2].
+    """
+    degrees, layers = np.arange(1, dim + 1).tolist(), []
+    before = degrees
+    for index, width in enumerate(units):
+        after = [1 + unit % (dim - 1) for unit in range(width)]
+        layers.append(MaskedDense(before, after, **_start(index)))
+        before = after
+    twice = [degree for degree in degrees for _ in range(2)]
+    layers.append(MaskedDense(before, twice, strict=True, **_start(None)))
+    network = keras.Sequential([*layers, keras.layers.Reshape((dim, 2))])
+    network.build((None, dim))
+    return network
+
+
+def affine_coupling(network, dim: int, index: int) -> tfb.Bijector:
+    """A layer of RealNVP (Dinh et al. 2017); every other one is flipped."""
+
+    def choose(kept):
+        shift, log_scale = _affine(network(kept))
+        return tfb.Shift(shift)(tfb.Scale(log_scale=log_scale))
+
+    return Coupling(dim // 2, bool(index % 2), choose)
+
+
+def spline_coupling(
+    network, dim: int, index: int, half_width: float
+) -> tfb.Bijector:
+    """A layer of a neural spline flow (Durkan et al. 2019).
+
+    Each moved coordinate goes through a monotonic rational quadratic spline
+    within [-half_width, half_width] and stays as it is outside.
+    """
+
+    def choose(kept):
+        raw = network(kept)
+        count = (raw.shape[-1] + 1) // 3
+        widths, heights, slopes = tf.split(raw, [count, count, count - 1], -1)
+        return tfb.RationalQuadraticSpline(
+            bin_widths=_bins(widths, half_width),
+            bin_heights=_bins(heights, half_width),
+            # 1 at the start, as outside.
+            knot_slopes=tf.math.softplus(slopes + np.log(np.e - 1)) + _MIN_BIN,
+            range_min=-half_width,
+        )
+
+    return Coupling(dim // 2, bool(index % 2), choose)
+
+
+def autoregressive(network, dim: int, index: int) -> tfb.Bijector:
+    """A layer of MAF (Papamakarios et al. 2017), then the order reversed."""
+    flow = tfb.MaskedAutoregressiveFlow(
+        _once(lambda x: _affine(network(x))), unroll_loop=True
+    )
+    return tfb.Chain([flow, tfb.Permute(list(range(dim))[::-1])])
+
+
+@dataclasses.dataclass(frozen=True)
+class Flow:
+    """A kind of flow, and its size of about 90,000 parameters in the plane.
+
+    Attributes:
+      num_layers: Layers of the flow.
+      units: Width of each hidden layer of a layer's network.
+      network: Callable (dim, units, num_bins) -> network of a layer.
+      bijector: Callable (network, dim, index, half_width) -> bijector.
+    """
+
+    num_layers: int
+    units: tuple[int, ...]
+    network: Callable
+    bijector: Callable
+
+
+FLOWS = {
+    "realnvp": Flow(
+        16,
+        (73, 73),
+        lambda dim, units, _: coupling_network(dim, 2, units),
+        lambda *layer: affine_coupling(*layer[:3]),
+    ),
+    "maf": Flow(
+        10,
+        (90, 90),
+        lambda dim, units, _: autoregressive_network(dim, units),
+        lambda *layer: autoregressive(*layer[:3]),
+    ),
+    "spline": Flow(
+        4,
+        (128, 128),
+        lambda dim, units, num_bins: coupling_network(
+            dim, 3 * num_bins - 1, units
+        ),
+        spline_coupling,
+    ),
+}
+
+
+@serializable
+class NormalizingFlow(CountedSteps, keras.Model):
+    """A density learned by maximum likelihood: `compile(optimizer)`, `fit`.
+
+    A chain of layers takes points to N(0, 1) in each coordinate. A step whose
+    gradients are not finite changes nothing but the count `dropped_steps`.
+
+    Args:
+      kind: A name in FLOWS.
+      num_layers: Layers of the flow; None for the kind's own.
+      units: Width of each hidden layer of a layer's network; None likewise.
+      num_bins: Bins of a spline.
+      half_width: A spline's range is [-half_width, half_width].
+    Attributes:
+      inner_steps: A batch that `fit` is given is cut into so many, each one
+        step of the optimiser, all in one compiled call.
+    Call: x [batch, dim] -> ln p(x) [batch], nats.
+    Raises: ValueError: for an unknown kind, sizes that cannot be, points with
+      one coordinate, and in `fit` and `log_prob` for points that do not fit.
+    """
+
+    def __init__(
+        self,
+        kind="realnvp",
+        num_layers=None,
+        units=None,
+        num_bins=20,
+        half_width=5.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if kind not in FLOWS:
+            raise ValueError(
+                f"`kind` must be one of {list(FLOWS)}. Received: {kind!r}."
+            )
+        self.kind = kind
+        self.num_layers = num_layers or FLOWS[kind].num_layers
+        self.units = tuple(units or FLOWS[kind].units)
+        self.num_bins = num_bins
+        self.half_width = half_width
+        numbers = (self.num_layers, *self.units, num_bins - 1, half_width)
+        if min(numbers) <= 0:
+            raise ValueError(
+                "Layers, units and `half_width` must be positive, and a "
+                "spline needs two bins. Received: "
+                f"{self.num_layers}, {self.units}, {half_width}, {num_bins}."
+            )
+        self.inner_steps = 1
+        self._add_counters()
+        self._compiled_sample = tf.function(
+            lambda n, seed: self.distribution().sample(n, seed=seed)
+        )
+
+    def build(self, shape):
+        if shape[-1] < 2:
+            raise ValueError(
+                "A flow needs points of two coordinates or more. "
+                f"Received: {shape[-1]}."
+            )
+        self.dim = shape[-1]
+        self.networks = [
+            FLOWS[self.kind].network(self.dim, self.units, self.num_bins)
+            for _ in range(self.num_layers)
+        ]
+        # Traced once, for any number of rows.
+        spec = tf.TensorSpec([None, self.dim], self.compute_dtype)
+        self._compiled_log_prob = tf.function(
+            lambda x: self(x), input_signature=[spec]
+        )
+        self.built = True
+
+    def call(self, x):
+        return self.distribution().log_prob(x)
+
+    def distribution(self) -> tfd.Distribution:
+        """The density as it is now; it borrows the model's networks.
+
+        Make a new one after a change of the weights, since TFP remembers what
+        a bijector returned.
+        """
+        layers = [
+            FLOWS[self.kind].bijector(network, self.dim, index, self.half_width)
+            for index, network in enumerate(self.networks)
+        ]
+        return tfd.TransformedDistribution(
+            tfd.MultivariateNormalDiag(tf.zeros(self.dim)), tfb.Chain(layers)
+        )
+
+    def fit(self, x=None, *args, **kwargs):
+        """As `keras.Model.fit`, on points [rows, dim] or batches of them.
+
+        A tf.data.Dataset is not searched for NaN: such a step is dropped.
+        """
+        x = check_training_points(x, self._known_dim, self.compute_dtype)
+        if isinstance(x, tf.data.Dataset):
+            # It comes in its own order; Keras would warn that it keeps it.
+            kwargs.setdefault("shuffle", False)
+        return super().fit(x, *args, **kwargs)
+
+    def log_prob(self, x) -> tf.Tensor:
+        """The density ln p(x) of points [n, dim], nats, [n]."""
+        x = check_points(x, self._known_dim, self.compute_dtype, "x")
+        if not self.built:
+            self.build(x.shape)
+        return self._compiled_log_prob(x)
+
+    def sample(self, n: int, seed: int = 0) -> tf.Tensor:
+        """Points drawn from the model, [n, dim]; the same for a seed.
+
+        Raises: ValueError: if the model is not built, or n below 1.
+        """
+        if not self.built or n < 1:
+            raise ValueError(
+                "`n` must be at least 1, and the model must know the "
+                "dimension of its points: call `fit` or `build((None, dim))`. "
+                f"Received: {n}, and a model {'' if self.built else 'not '}"
+                "built."
+            )
+        return self._compiled_sample(
+            tf.constant(n), tf.constant([0, seed], tf.int32)
+        )
+
+    def train_step(self, data):
+        run_steps(self._step, points_in(data), self.inner_steps)
+        return {
+            **self.get_metrics_result(),
+            "dropped_steps": tf.identity(self.dropped_steps.value),
+        }
+
+    def test_step(self, data):
+        self._track((self._loss_tracker, self._loss(points_in(data))))
+        return self.get_metrics_result()
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "kind": self.kind,
+            "num_layers": self.num_layers,
+            "units": self.units,
+            "num_bins": self.num_bins,
+            "half_width": self.half_width,
+        }
+
+    @property
+    def _known_dim(self):
+        return self.dim if self.built else None
+
+    def _loss(self, x):
+        return -tf.reduce_mean(self(x))
+
+    def _step(self, x):
+        (loss,) = self._descend(lambda: (self._loss(x),))
+        self._track((self._loss_tracker, loss))
+
+
+def _start(index):
+    """Activation and first weights of a layer; None for the last one.
+
+    Units that all bend at 0 are nearly one unit where the input has one
+    dimension, so the first biases spread them over the data; tanh stays bounded
+    where there are no data. Of RealNVP on the rings, 16 layers and 4,000
+    steps, one seed: gap 0.41, and 0.80 with relu.
+    """
+    biases = keras.initializers.RandomUniform(-3.0, 3.0)
+    return {
+        "activation": None if index is None else "tanh",
+        # The last layer starts small, so that the flow starts near identity.
+        "kernel_initializer": keras.initializers.VarianceScaling(
+            0.1 if index is None else 2.0, "fan_in", "untruncated_normal"
+        ),
+        "bias_initializer": biases if index == 0 else "zeros",
+    }
+
+
+def _affine(parameters):
+    """Shift and bounded log-scale, each [batch, coordinates]."""
+    shift, log_scale = tf.unstack(parameters, axis=-1)
+    return shift, _MAX_LOG_SCALE * tf.tanh(log_scale / _MAX_LOG_SCALE)
+
+
+def _bins(raw, half_width):
+    """Positive widths that sum to 2 half_width."""
+    count = raw.shape[-1]
+    share = tf.nn.softmax(raw) * (1 - _MIN_BIN) + _MIN_BIN / count
+    return 2 * half_width * share
+
+
+def _once(function):
+    """`function`, computed once for a tensor that comes twice in a row."""
+    last = [None, None]
+
+    def remembering(x):
+        if last[0] is not x:
+            last[:] = x, function(x)
+        return last[1]
+
+    return remembering

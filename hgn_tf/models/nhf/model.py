@@ -1,0 +1,584 @@
+"""Neural Hamiltonian Flows: Hamiltonian dynamics as a density model."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from hgn_tf import integrators, losses
+from hgn_tf.models.finite_steps import CountedSteps
+from hgn_tf.models.inner_steps import run_steps
+from hgn_tf.models.nhf.energies import make_hamiltonians
+from hgn_tf.models.nhf.leapfrog import LeapfrogFlow, advance_through
+from hgn_tf.models.nhf.points import (
+    check_points,
+    check_training_points,
+    points_in,
+)
+from hgn_tf.models.nhf.posteriors import make_posterior
+from hgn_tf.models.nhf.priors import (
+    distribution_config,
+    distribution_from,
+    phase_prior,
+)
+from hgn_tf.networks import build_once, serializable, split_state
+from hgn_tf.phase import PhaseState
+
+# Kept as they came, and saved so.
+_PLAIN_ARGUMENTS = (
+    "num_hamiltonians",
+    "shared",
+    "num_steps",
+    "dt",
+    "learn_dt",
+    "energy",
+    "units",
+    "activation",
+    "first_scale",
+    "first_bias",
+    "kinetic_energy",
+    "scaling",
+    "posterior_units",
+    "kl_tolerance",
+    "drift_tolerance",
+    "num_samples",
+    "seed",
+)
+# States pushed through the flow at a time outside of training: about 200 MB
+# with hidden layers of 128.
+_STATES_AT_ONCE = 2**16
+
+
+class NHFOutput(NamedTuple):
+    """One guess of the momentum of each point of a batch.
+
+    start: the PhaseState at the prior's end of the flow, q and p [batch, dim];
+    end: that at the data's end, whose q are the points; log_weight [batch]:
+    ln of joint density over f(p | q), of which the ELBO is the expectation.
+    """
+
+    start: PhaseState
+    end: PhaseState
+    log_weight: tf.Tensor
+
+
+class Importance(NamedTuple):
+    """What n guesses of the momentum say of each point's density, [batch].
+
+    log_prob: ln of the mean weight, IWAE-n; elbo: mean of the ln;
+    effective_samples: (sum w)^2 / sum w^2, between 1 and n.
+    """
+
+    log_prob: tf.Tensor
+    elbo: tf.Tensor
+    effective_samples: tf.Tensor
+
+
+class Weighed(NamedTuple):
+    """States q and p joined [samples, batch, 2 dim] and their ln densities.
+
+    log_weight and log_momentum, ln f(p | q), are [samples, batch]; drift is
+    the mean |change of H| by leapfrog, 0 unless it is constrained.
+    """
+
+    start: tf.Tensor
+    end: tf.Tensor
+    log_weight: tf.Tensor
+    log_momentum: tf.Tensor
+    drift: tf.Tensor
+
+
+@serializable
+class NHF(CountedSteps, keras.Model):
+    """A density of points q: where Hamiltonian dynamics takes a prior.
+
+    s_0 = (q_0, p_0) ~ prior; s_T = H_T o ... o H_1 (s_0) by leapfrog; the
+    data are q_T. Trained by `compile(optimizer)` and `fit(points)`, points
+    [rows, dim] or a tf.data.Dataset of batches of them, on
+
+        ELBO(q) = E_f[ln prior(s_0) - ln f(p | q)],  s_0 from (q, p) backward,
+
+    with p ~ f(p | q), the momentum posterior. The prior covers p_0 as well as
+    q_0: without it the objective has no bound. A step whose gradients are not
+    finite changes nothing but the count `dropped_steps`.
+
+    Paper: Lagrange multipliers, of a constraint it does not state. Here: two
+    constraints that leave the ELBO a bound, each a penalty by `losses.Geco`,
+    both off. The metric `elbo` is without them.
+
+    Args:
+      num_hamiltonians: How many Hamiltonians the flow passes through.
+      shared: Whether all are one and the same.
+      num_steps: Leapfrog steps a Hamiltonian.
+      dt: Length of a step.
+      learn_dt: Learn it, for each Hamiltonian.
+      energy: "mlp" as in the paper, or "bumps", `BumpEnergy`.
+      units: Hidden widths of each energy; (width,) is a G-SympNet layer. Of
+        bumps, their number alone.
+      activation: Of the MLPs; smooth.
+      first_scale: See `networks.EnergyNet`; 3, say, for fine structure.
+      first_bias: Likewise.
+      kinetic_energy: "learned", or "quadratic" for |p|^2 / 2.
+      hamiltonians: Own layers with kinetic(p) and potential(q) instead, in
+        the order of the flow; one if shared.
+      prior: Of (q_0, p_0), see `priors.phase_prior`.
+      scaling: End the flow by a learned scale and shift of each q and p,
+        which `adapt(points)` starts at those of the points.
+      posterior: "gaussian" as in the paper, "affine", "flow", or a layer as
+        in `posteriors`.
+      posterior_units: Hidden widths of the posterior's MLPs.
+      kl_tolerance: Nats that KL(f(p | q) || prior(p)) may have; None: any.
+      drift_tolerance: Mean |change of H| that leapfrog may leave; None: any.
+      num_samples: Momenta a point in a training step.
+      seed: Of the noise in training. The noise of a step depends on the seed
+        and the number of steps alone, so a resumed run is the same run; XLA
+        has noise of its own.
+    Attributes:
+      inner_steps: A batch that `fit` is given is cut into so many, each one
+        step of the optimiser, all in one compiled call.
+      flows: The `LeapfrogFlow` of each Hamiltonian, once built.
+    Call: q [batch, dim] -> NHFOutput, one momentum a point.
+    Raises: ValueError: for an argument out of its range, and for points of
+      another width, that are not finite, or with a column that is constant.
+    Source: Toth et al., Hamiltonian Generative Networks (2019), section 3.3.
+    """
+
+    def __init__(
+        self,
+        num_hamiltonians=2,
+        *,
+        shared=False,
+        num_steps=1,
+        dt=0.5,
+        learn_dt=False,
+        energy="mlp",
+        units=(128, 128),
+        activation="softplus",
+        first_scale=1.0,
+        first_bias=1.0,
+        kinetic_energy="learned",
+        hamiltonians=None,
+        prior="normal",
+        scaling=False,
+        posterior="gaussian",
+        posterior_units=(128, 128),
+        kl_tolerance=None,
+        drift_tolerance=None,
+        num_samples=1,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        integrators.check_dt(dt)
+        for name, value in (
+            ("num_hamiltonians", num_hamiltonians),
+            ("num_steps", num_steps),
+            ("num_samples", num_samples),
+        ):
+            if value < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1. Received: {value}."
+                )
+        self.num_hamiltonians = num_hamiltonians
+        self.shared = shared
+        self.num_steps = num_steps
+        self.dt = dt
+        self.learn_dt = learn_dt
+        self.energy = energy
+        self.units = tuple(units)
+        self.activation = activation
+        self.first_scale = first_scale
+        self.first_bias = first_bias
+        self.kinetic_energy = kinetic_energy
+        self._given = hamiltonians is not None
+        self.energies = make_hamiltonians(
+            hamiltonians,
+            1 if shared else num_hamiltonians,
+            kinetic_energy,
+            energy,
+            self.units,
+            self.dtype_policy,
+            activation=activation,
+            first_scale=first_scale,
+            first_bias=first_bias,
+        )
+        self.prior = distribution_from(prior)
+        self.scaling = scaling
+        self.posterior_units = tuple(posterior_units)
+        self.posterior = make_posterior(
+            posterior, self.posterior_units, self.dtype_policy
+        )
+        self.kl_tolerance = kl_tolerance
+        self.drift_tolerance = drift_tolerance
+        self.kl_geco = self._geco(kl_tolerance)
+        self.drift_geco = self._geco(drift_tolerance)
+        self.num_samples = num_samples
+        self.seed = seed
+        self.inner_steps = 1
+        self._add_counters()
+        self._elbo = keras.metrics.Mean("elbo")
+        self._kl = keras.metrics.Mean("kl") if kl_tolerance else None
+        self._drift = keras.metrics.Mean("drift") if drift_tolerance else None
+        self._compiled_sums = tf.function(self._sums, reduce_retracing=True)
+        self._compiled_push = tf.function(self._push, reduce_retracing=True)
+        self._compiled_path = tf.function(
+            self._states_along, reduce_retracing=True
+        )
+
+    def build(self, shape):
+        self.dim = shape[-1]
+        half = (None, self.dim)
+        if self._given:
+            self.hamiltonians = list(self.energies)
+            for hamiltonian in self.hamiltonians:
+                build_once(hamiltonian, half, half)
+        else:
+            build_once(self.energies, half, half)
+            count = self.energies.count
+            self.hamiltonians = [self.energies.at(i) for i in range(count)]
+        build_once(self.posterior, half)
+        steps = self.num_steps
+        if self.shared:
+            # As one long flow, the steps merge their half kicks.
+            steps *= self.num_hamiltonians
+        self.flows = [
+            LeapfrogFlow(hamiltonian, steps, self._step_length(index))
+            for index, hamiltonian in enumerate(self.hamiltonians)
+        ]
+        self.affine = self._data_scaling() if self.scaling else None
+        with tf.init_scope():  # Its constants outlive the graph of a trace.
+            self.state_prior = phase_prior(
+                self.prior, self.dim, self.compute_dtype
+            )
+        if self.kl_geco and not hasattr(self.state_prior, "distributions"):
+            raise ValueError(
+                "`kl_tolerance` needs a prior of p apart: a name, a "
+                "distribution of one number, or a pair (q, p). Received: "
+                f"{self.prior}."
+            )
+        self.built = True
+
+    def adapt(self, points) -> None:
+        """Starts the data scaling at the mean and deviation of points.
+
+        As `keras.layers.Normalization.adapt`, before `fit`.
+
+        Args:
+          points: Array [rows, dim].
+        Raises: ValueError: if the model has no `scaling`, or as `fit`.
+        """
+        if not self.scaling:
+            raise ValueError(
+                "`adapt` needs a data scaling: NHF(scaling=True). "
+                "Received: scaling=False."
+            )
+        points = self._prepare(points)
+        flat = np.zeros(self.dim)  # Of p, of which the points say nothing.
+        self.shift.assign(np.concatenate([points.mean(axis=0), flat]))
+        log_scale = np.log(points.std(axis=0))
+        self.log_scale.assign(np.concatenate([log_scale, flat]))
+
+    def fit(self, x=None, *args, **kwargs):
+        """As `keras.Model.fit`, on points [rows, dim] or batches of them.
+
+        A tf.data.Dataset is not searched for NaN: such a step is dropped.
+        """
+        x = self._prepare(x)
+        if self.compiled:
+            # Variables made in a trace have it made twice.
+            self.optimizer.build(self.trainable_variables)
+        if isinstance(x, tf.data.Dataset):
+            # It comes in its own order; Keras would warn that it keeps it.
+            kwargs.setdefault("shuffle", False)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """As `keras.Model.evaluate`: the ELBO of points."""
+        return super().evaluate(self._prepare(x), *args, **kwargs)
+
+    def call(self, q, training=False):
+        shape = tf.concat([[1], tf.shape(q)], axis=0)
+        weighed = self._weigh(q, self._noise(shape, 1))
+        return NHFOutput(
+            split_state(weighed.start[0]),
+            split_state(weighed.end[0]),
+            weighed.log_weight[0],
+        )
+
+    @property
+    def bijector(self) -> tfp.bijectors.Bijector:
+        """The whole flow, from (q_0, p_0) to (q_T, p_T) joined, [2 dim]."""
+        parts = [self.affine] if self.affine else []
+        return tfp.bijectors.Chain([*parts, *reversed(self.flows)])
+
+    @property
+    def joint(self) -> tfp.distributions.Distribution:
+        """The density of (q_T, p_T) joined, exact, event shape [2 dim]."""
+        return tfp.distributions.TransformedDistribution(
+            self.state_prior, self.bijector
+        )
+
+    def importance(
+        self, q, num_samples: int = 1000, seed: int = 0
+    ) -> Importance:
+        """The density of points, by importance sampling of their momenta.
+
+        Memory is bounded: rows, and past 65,536 samples these too, go through
+        the flow in parts.
+
+        Args:
+          q: Points [batch, dim], finite.
+          num_samples: Momenta drawn for each point from f(p | q), 1 or more.
+          seed: Of the momenta.
+        Returns: Importance of shape [batch].
+        Raises: ValueError: if shapes do not fit or a value is not finite.
+        """
+        q = self._check_points(q)
+        if num_samples < 1:
+            raise ValueError(
+                f"`num_samples` must be at least 1. Received: {num_samples}."
+            )
+        count = min(num_samples, _STATES_AT_ONCE)
+        rows, found, part = _STATES_AT_ONCE // count, [], 0
+        for row in range(0, q.shape[0], rows):
+            sums = None
+            for first in range(0, num_samples, count):
+                more = self._compiled_sums(
+                    q[row : row + rows],
+                    tf.constant(min(count, num_samples - first)),
+                    tf.constant([seed, part], tf.int64),
+                )
+                sums = more if sums is None else _add_sums(sums, more)
+                part += 1
+            found.append(sums)
+        total, squares, mean = (tf.concat(part, 0) for part in zip(*found))
+        log_count = tf.math.log(tf.cast(num_samples, total.dtype))
+        return Importance(
+            total - log_count,
+            mean / num_samples,
+            tf.exp(2.0 * total - squares),
+        )
+
+    def log_prob(self, q, num_samples: int = 1000, seed: int = 0) -> tf.Tensor:
+        """The density ln p(q) of points, [batch]: IWAE, in expectation a bound.
+
+        It rises with the number of samples and ends at the exact value.
+        Arguments and errors as in `importance`.
+        """
+        return self.importance(q, num_samples, seed).log_prob
+
+    def elbo(self, q, num_samples: int = 1, seed: int = 0) -> tf.Tensor:
+        """The evidence lower bound of points, [batch], mean over samples.
+
+        Arguments and errors as in `importance`.
+        """
+        return self.importance(q, num_samples, seed).elbo
+
+    def sample(self, n: int, seed: int = 0) -> tf.Tensor:
+        """Points drawn from the model, [n, dim].
+
+        Raises: ValueError: if the model is not built.
+        """
+        start = self._draw(n, seed)
+        points = [
+            self._compiled_push(start[row : row + _STATES_AT_ONCE])
+            for row in range(0, n, _STATES_AT_ONCE)
+        ]
+        return split_state(tf.concat(points, axis=0)).q
+
+    def trajectory(self, n: int, seed: int = 0) -> PhaseState:
+        """States along the flow, after every leapfrog step, from the prior's.
+
+        The last q are those of `sample`; all are in the data's coordinates.
+
+        Returns: PhaseState of shape [n, 1 + leapfrog steps, dim].
+        Raises: ValueError: if the model is not built.
+        """
+        return self._compiled_path(self._draw(n, seed))
+
+    def kinetic(self, p, index: int = 0) -> tf.Tensor:
+        """K(p) of Hamiltonian `index`, [batch]; its offset is free."""
+        return self.hamiltonians[index].kinetic(self._check_points(p, "p"))
+
+    def potential(self, q, index: int = 0) -> tf.Tensor:
+        """V(q) of Hamiltonian `index`, [batch]; its offset is free.
+
+        In the flow's own coordinates, before a data scaling layer.
+        """
+        return self.hamiltonians[index].potential(self._check_points(q))
+
+    def train_step(self, data):
+        run_steps(self._step, points_in(data), self.inner_steps)
+        return {
+            **self.get_metrics_result(),
+            "dropped_steps": tf.identity(self.dropped_steps.value),
+        }
+
+    def test_step(self, data):
+        # The mean's own count: other noise for each batch of an evaluation.
+        self._objective(points_in(data), 1, self._elbo.count)
+        return self.get_metrics_result()
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in _PLAIN_ARGUMENTS},
+            "hamiltonians": [serialize(part) for part in self.energies]
+            if self._given
+            else None,
+            "prior": distribution_config(self.prior),
+            "posterior": serialize(self.posterior),
+        }
+
+    def _step_length(self, index):
+        if not self.learn_dt:
+            return self.dt
+        return self.add_weight(
+            name=f"dt_{index}", initializer=keras.initializers.Constant(self.dt)
+        )
+
+    def _data_scaling(self):
+        shape = (2 * self.dim,)
+        self.shift = self.add_weight(shape, "zeros", name="shift")
+        self.log_scale = self.add_weight(shape, "zeros", name="log_scale")
+        scale = tfp.bijectors.Scale(log_scale=self.log_scale.value)
+        return tfp.bijectors.Shift(self.shift.value)(scale)
+
+    def _geco(self, tolerance):
+        if tolerance is None:
+            return None
+        return losses.Geco(tolerance, dtype=self.dtype_policy)
+
+    def _prepare(self, x):
+        dim = self.dim if self.built else None
+        x = check_training_points(x, dim, self.compute_dtype)
+        if not self.built:
+            spec = x.element_spec if isinstance(x, tf.data.Dataset) else x
+            self.build((None, points_in(spec).shape[-1]))
+        return x
+
+    def _check_points(self, points, name="q"):
+        dim = self.dim if self.built else None
+        points = check_points(points, dim, self.compute_dtype, name)
+        if not self.built:
+            self.build((None, points.shape[1]))
+        return points
+
+    def _weigh(self, q, noise):
+        """Weighed: what momenta from [samples, batch, dim] noise give."""
+        p, log_momentum = self.posterior(self._scaled(q), noise)
+        end = tf.concat([tf.broadcast_to(q, tf.shape(p)), p], axis=-1)
+        state, log_det = end, tf.zeros([], q.dtype)
+        if self.affine:
+            state = self.affine.inverse(end)
+            log_det = self.affine.inverse_log_det_jacobian(end, 1)
+        drift = tf.zeros([], q.dtype)
+        if not self.drift_geco:
+            state = advance_through(self.flows, state, -1)
+        for flow in reversed(self.flows) if self.drift_geco else ():
+            after, state = state, flow.inverse(state)
+            change = _energy(flow, after) - _energy(flow, state)
+            drift += tf.reduce_mean(tf.abs(change)) / len(self.flows)
+        log_weight = self.state_prior.log_prob(state) + log_det - log_momentum
+        return Weighed(state, end, log_weight, log_momentum, drift)
+
+    def _scaled(self, q):
+        """Points before the data scaling, where their spread is about 1."""
+        if not self.affine:
+            return q
+        flat = tf.zeros_like(q)
+        return split_state(self.affine.inverse(tf.concat([q, flat], -1))).q
+
+    def _sums(self, q, count, seed):
+        """The ln of sums of weights and of their squares; sum of the ln."""
+        shape = tf.stack([count, *tf.unstack(tf.shape(q))])
+        noise = tf.random.stateless_normal(shape, seed, dtype=q.dtype)
+        noise = tf.ensure_shape(noise, [None, *q.shape])
+        log_weight = self._weigh(q, noise).log_weight
+        return (
+            tf.reduce_logsumexp(log_weight, axis=0),
+            tf.reduce_logsumexp(2.0 * log_weight, axis=0),
+            tf.reduce_sum(log_weight, axis=0),
+        )
+
+    def _push(self, state):
+        state = advance_through(self.flows, state)
+        return self.affine.forward(state) if self.affine else state
+
+    def _states_along(self, state):
+        pieces = [state[:, tf.newaxis]]
+        for flow in self.flows:
+            part = integrators.rollout(
+                flow.hamiltonian,
+                split_state(pieces[-1][:, -1]),
+                tf.convert_to_tensor(flow.dt, state.dtype),
+                flow.num_steps,
+                unroll=True,
+            )
+            pieces.append(tf.concat(part, axis=-1)[:, 1:])
+        path = tf.concat(pieces, axis=1)
+        return split_state(self.affine.forward(path) if self.affine else path)
+
+    def _draw(self, n, seed):
+        if not self.built:
+            raise ValueError(
+                "The model must know the dimension of its points: call `fit` "
+                "or `build((None, dim))`. Received: a model not yet built."
+            )
+        if n < 1:
+            raise ValueError(f"`n` must be at least 1. Received: {n}.")
+        return self.state_prior.sample(n, tf.constant([0, seed], tf.int32))
+
+    def _step(self, q):
+        def update_gecos(terms):
+            for geco, value in terms:
+                geco.update(value)
+
+        self._descend(lambda: self._objective(q, 0), update_gecos)
+
+    def _objective(self, q, purpose, batch=0):
+        """The loss, and (geco, value) of each constraint; updates means."""
+        # Keras hands arrays on as float32.
+        q = tf.cast(q, self.compute_dtype)
+        shape = tf.concat([[self.num_samples], tf.shape(q)], axis=0)
+        weighed = self._weigh(q, self._noise(shape, purpose, batch))
+        elbo = tf.reduce_mean(weighed.log_weight)
+        loss, terms, means = -elbo, [], [(self._elbo, elbo)]
+        for geco, mean, value in (
+            (self.kl_geco, self._kl, self._momentum_kl),
+            (self.drift_geco, self._drift, lambda weighed: weighed.drift),
+        ):
+            if geco:
+                value = value(weighed)
+                loss = geco.objective(value, loss, num_pixels=1)
+                terms.append((geco, value))
+                means.append((mean, value))
+        self._track((self._loss_tracker, loss), *means)
+        return loss, terms
+
+    def _momentum_kl(self, weighed):
+        p = split_state(weighed.end).p
+        prior = self.state_prior.distributions[1]
+        return tf.reduce_mean(weighed.log_momentum - prior.log_prob(p))
+
+    def _noise(self, shape, purpose, batch=0):
+        batch = tf.stack([tf.constant(0, tf.int64), tf.cast(batch, tf.int64)])
+        seed = self._noise_seed(purpose) + batch
+        return tf.random.stateless_normal(shape, seed, dtype=self.compute_dtype)
+
+
+def _add_sums(one, two):
+    return (
+        tfp.math.log_add_exp(one[0], two[0]),
+        tfp.math.log_add_exp(one[1], two[1]),
+        one[2] + two[2],
+    )
+
+
+def _energy(flow, state):
+    # Energies of layers take one batch axis.
+    q, p = split_state(tf.reshape(state, [-1, state.shape[-1]]))
+    return flow.hamiltonian.kinetic(p) + flow.hamiltonian.potential(q)
