@@ -4,6 +4,7 @@ With `tfds_physics` this is the only door to the true physics: models and
 measures see arrays.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ DATASETS = tuple(f"physics_{name}" for name in tfds_physics.SYSTEMS)
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Some examples of a split, as arrays.
+    """Examples of a split, as arrays.
 
     Attributes:
       video: uint8 [batch, time, height, width, 3].
@@ -46,14 +47,22 @@ class Trajectories:
         )
 
 
-def get_builder(name: str, data_dir: str | None = None, num_workers: int = 1):
-    """The TFDS builder of "dataset" or "dataset/config".
+def get_builder(
+    name: str, data_dir: str | None = None, num_workers: int = 1
+) -> tfds_physics.PhysicsVideo:
+    """Makes the TFDS builder of "dataset" or "dataset/config".
 
     Args:
-      name: Such as "physics_pendulum/small"; without a config the default.
-      data_dir: TFDS's folder; None for its default.
-      num_workers: Processes that generate.
-    Raises: ValueError: if there is no such dataset or config.
+      name: Name such as "physics_pendulum/small". Without a config it is the
+        dataset's default, "paper".
+      data_dir: Folder of TFDS's datasets. None for TFDS's default.
+      num_workers: Number of processes that generate. Defaults to 1.
+
+    Returns:
+      Builder of a dataset that may or may not be prepared.
+
+    Raises:
+      ValueError: If there is no such dataset or config.
     """
     dataset, _, config = name.partition("/")
     if dataset not in DATASETS:
@@ -76,7 +85,7 @@ def get_builder(name: str, data_dir: str | None = None, num_workers: int = 1):
 
 
 def training_batches(
-    builder,
+    builder: tfds_physics.PhysicsVideo,
     batch_size: int,
     seed: int,
     first_step: int = 0,
@@ -84,19 +93,25 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Endless shuffled batches of the split train, from any step on.
 
-    The whole split is shuffled anew each time through. What a step gets
-    depends on the seed and the step alone, so a run that goes on at a step
-    sees what it would have seen.
+    Each epoch shuffles the whole split anew. The batch of a step depends on
+    the seed and the step alone, so a resumed run sees the batches that the
+    uninterrupted run would have seen.
 
     Args:
       builder: Prepared builder.
-      batch_size: Videos a batch.
-      seed: Of the order.
-      first_step: Batches to leave out.
+      batch_size: Number of videos per batch.
+      seed: Seed of the order.
+      first_step: Number of batches to leave out. Defaults to 0.
       reversed_videos: Whether the second half of each batch is shown last
-        frame first: without friction that is a motion of the system too.
-    Returns: dataset of uint8 [batch_size, time, height, width, 3].
-    Raises: ValueError: if the split is smaller than a batch.
+        frame first, which without friction is a motion of the system too.
+        Defaults to False.
+
+    Returns:
+      Dataset of uint8 [batch_size, time, height, width, 3], with as many
+      frames as the videos of the split have.
+
+    Raises:
+      ValueError: If the split is smaller than a batch.
     """
     size = builder.info.splits["train"].num_examples
     if not 1 <= batch_size <= size:
@@ -119,13 +134,13 @@ def training_batches(
     frames = len(recipe.times("train"))
     shape = (frames, recipe.image_size, recipe.image_size, 3)
 
-    def order(epoch):
+    def order(epoch: tf.Tensor) -> tf.data.Dataset:
         rows = tf.random.experimental.stateless_shuffle(
             tf.range(size), tf.stack([tf.cast(seed, tf.int64), epoch])
         )
         return tf.data.Dataset.from_tensor_slices(rows)
 
-    def decode(rows):
+    def decode(rows: tf.Tensor) -> tf.Tensor:
         video = tf.map_fn(
             feature.decode_example,
             tf.gather(compressed, rows),
@@ -151,11 +166,22 @@ def training_batches(
 
 
 def load_split(
-    builder, split: str, num_examples: int | None = None
+    builder: tfds_physics.PhysicsVideo,
+    split: str,
+    num_examples: int | None = None,
 ) -> Trajectories:
-    """The first examples of a split: at most `num_examples`, None for all.
+    """Loads the first examples of a split.
 
-    Raises: ValueError: if there is no such split or less than 1 is asked for.
+    Args:
+      builder: Prepared builder.
+      split: Name of a split, such as "test".
+      num_examples: Number of examples at most. None for all.
+
+    Returns:
+      The examples, in the order in which TFDS stores them.
+
+    Raises:
+      ValueError: If there is no such split, or `num_examples` is below 1.
     """
     if split not in builder.info.splits:
         raise ValueError(
@@ -171,27 +197,46 @@ def load_split(
     return _stack(list(tfds.as_numpy(builder.as_dataset(split=part))))
 
 
-def make_trajectories(recipe, split: str, indices) -> Trajectories:
-    """Examples of a dataset made anew, without the dataset.
+def make_trajectories(
+    recipe: tfds_physics.Recipe, split: str, indices: Sequence[int]
+) -> Trajectories:
+    """Makes examples of a dataset anew, without the dataset.
 
     Args:
-      recipe: `builder.recipe`.
+      recipe: Recipe of the examples, `builder.recipe`.
       split: Name of a split.
-      indices: Their numbers; those past its size are in no dataset.
-    Raises: ValueError: if there are none.
+      indices: Numbers of the examples. Those past the size of the split are
+        in no dataset.
+
+    Returns:
+      The examples, in the order of `indices`.
+
+    Raises:
+      ValueError: If `indices` is empty or holds no example's number, or there
+        is no such split.
     """
     if not len(indices):
         raise ValueError(
-            f"There must be an example at least. Received: {indices}."
+            f"`indices` must name an example at least. Received: {indices}."
         )
     return _stack(tfds_physics.make_examples(recipe, split, indices))
 
 
-def mean_image(builder, num_examples: int = 1000) -> np.ndarray:
-    """Mean frame of training videos, [height, width, 3] in [0, 1].
+def mean_image(
+    builder: tfds_physics.PhysicsVideo, num_examples: int = 1000
+) -> np.ndarray:
+    """Mean frame of training videos.
 
-    Of longer training videos only as many frames count as the split test has:
-    three bodies drift apart, and their mean image changes with time.
+    Training videos may be longer than those of the split test. Then only as
+    many of their frames count as test videos have: three bodies drift apart,
+    so that their mean image changes with time.
+
+    Args:
+      builder: Prepared builder.
+      num_examples: Number of training videos at most. Defaults to 1000.
+
+    Returns:
+      float64 [height, width, 3] in [0, 1].
     """
     videos = load_split(builder, "train", num_examples).video
     videos = videos[:, : builder.recipe.num_frames]
@@ -199,15 +244,22 @@ def mean_image(builder, num_examples: int = 1000) -> np.ndarray:
 
 
 def true_video(
-    builder, trajectories: Trajectories, times: np.ndarray
+    builder: tfds_physics.PhysicsVideo,
+    trajectories: Trajectories,
+    times: np.ndarray,
 ) -> np.ndarray:
-    """The noise-free motion from the first true state, at other times.
+    """Draws the noise-free motion from the first true state, at other times.
 
     Args:
-      builder: Whose system moves.
-      trajectories: Examples of it.
+      builder: Builder of the dataset, whose system moves.
+      trajectories: Examples of the dataset.
       times: Seconds from the first frame, rising or falling from 0, [time].
-    Returns: uint8 [batch, time, height, width, 3].
+
+    Returns:
+      uint8 [batch, time, height, width, 3].
+
+    Raises:
+      ValueError: If `times` turn back.
     """
     recipe = builder.recipe
     q, _ = recipe.system.simulate(
@@ -217,16 +269,23 @@ def true_video(
 
 
 def expected_frames(
-    builder, trajectories: Trajectories, num_samples: int = 32
+    builder: tfds_physics.PhysicsVideo,
+    trajectories: Trajectories,
+    num_samples: int = 32,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best prediction of each noisy frame, and its error.
+    """The best prediction of each noisy frame, and its squared error.
 
     Args:
-      builder: Whose noise it is.
-      trajectories: Examples of it.
-      num_samples: Noise samples a frame.
-    Returns: mean frame given the true state, and its variance; both
-      [batch, time, height, width, 3].
+      builder: Builder of the dataset, whose noise is averaged over.
+      trajectories: Examples of the dataset.
+      num_samples: Number of noise samples per frame. Defaults to 32.
+
+    Returns:
+      (mean, variance) of the frame given the true state, both float32
+      [batch, time, height, width, 3] for pixels in [0, 1].
+
+    Raises:
+      ValueError: If `num_samples` is below 2.
     """
     recipe = builder.recipe
     return tfds_physics.expected_video(
@@ -238,7 +297,7 @@ def expected_frames(
     )
 
 
-def _stack(rows):
+def _stack(rows: list[dict]) -> Trajectories:
     stacked = {
         name: np.stack([row[name] for row in rows])
         for name in ("video", "q", "p", "energy")

@@ -161,6 +161,11 @@ def test_mean_image_is_of_as_many_frames_as_are_tested(long_builder):
     np.testing.assert_allclose(image, video.mean(axis=(0, 1)), atol=1e-12)
 
 
+def test_examples_made_anew_must_be_some(builder):
+    with pytest.raises(ValueError, match="`indices` must name an example"):
+        data.make_trajectories(builder.recipe, "test", [])
+
+
 def test_true_video_at_the_frames_is_the_clean_recording(builder, test_split):
     recipe = dataclasses.replace(builder.recipe, noise=0.0)
     clean = tfds_physics.make_examples(recipe, "test", range(16))

@@ -12,7 +12,7 @@ from tfds_physics.hnn.real_pendulum import HNNRealPendulum
 from tfds_physics.systems import SYSTEMS, System
 from tfds_physics.video.builder import PhysicsVideo
 from tfds_physics.video.configs import PhysicsConfig
-from tfds_physics.video.examples import make_examples
+from tfds_physics.video.examples import Recipe, make_examples
 from tfds_physics.video.render import expected_video, render_video
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "SYSTEMS",
     "PhysicsConfig",
     "PhysicsVideo",
+    "Recipe",
     "StateConfig",
     "System",
     "expected_video",

@@ -7,7 +7,7 @@ README.md, CITATIONS.bib and TAGS.txt beside this module are their card.
 
 import dataclasses
 import pathlib
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,13 +21,13 @@ class StateConfig(tfds.core.BuilderConfig):
     """Settings of a simulated task; None keeps the published one.
 
     Attributes:
-      seed: Of the draw; 0 is the published one.
+      seed: Seed of the draw; 0 is the published one.
       noise: Standard deviation of the noise on each coordinate of x.
       num_train: Trajectories of the split train.
       num_test: Trajectories of the split test.
 
     Raises:
-      ValueError: If a value cannot be.
+      ValueError: If a value is out of its range.
     """
 
     seed: int = 0
@@ -38,14 +38,16 @@ class StateConfig(tfds.core.BuilderConfig):
     def __post_init__(self):
         for name in ("num_train", "num_test"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1, or None. Received: {value}."
-                )
-        if not 0 <= self.seed < 2**32:
+            if value is None or isinstance(value, int) and value >= 1:
+                continue
             raise ValueError(
-                "`seed` must be at least 0 and below 2^32. "
-                f"Received: {self.seed}."
+                f"`{name}` must be a whole number of at least 1, or None. "
+                f"Received: {value!r}."
+            )
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise ValueError(
+                "`seed` must be a whole number of at least 0 and below 2^32. "
+                f"Received: {self.seed!r}."
             )
         if self.noise is not None and not 0 <= self.noise < np.inf:
             raise ValueError(
@@ -77,7 +79,17 @@ class StateRows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         ),
     ]
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
+        """Makes a builder.
+
+        Args:
+          **kwargs: Arguments of `tfds.core.GeneratorBasedBuilder`: `config`,
+            `data_dir` and others.
+
+        Raises:
+          ValueError: If the folder holds data made with other settings under
+            the same config name.
+        """
         super().__init__(**kwargs)
         stored = dict(self.info.metadata or {})
         if self.data_path.exists() and stored != self._settings():
@@ -90,7 +102,7 @@ class StateRows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @property
     def task(self) -> StateTask:
-        """What is made, with the changes of the config."""
+        """The task, with the changes of the config."""
         config = self.builder_config
         changes = {
             name: getattr(config, name)
@@ -99,11 +111,12 @@ class StateRows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
         return dataclasses.replace(STATE_TASKS[self.TASK], **changes)
 
-    def download_and_prepare(self, **kwargs):
+    def download_and_prepare(self, **kwargs: Any) -> None:
         """Makes the dataset unless it is there, one process at a time.
 
         Args:
-          **kwargs: Of `tfds.core.DatasetBuilder.download_and_prepare`.
+          **kwargs: Arguments of
+            `tfds.core.DatasetBuilder.download_and_prepare`.
         """
         with preparation.sole_writer(pathlib.Path(self.data_dir)):
             super().download_and_prepare(**kwargs)
@@ -115,7 +128,7 @@ class StateRows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _make_info(self, dim: int, x_doc: str) -> tfds.core.DatasetInfo:
-        def vector(doc):
+        def vector(doc: str) -> tfds.features.Tensor:
             return tfds.features.Tensor(shape=(dim,), dtype=np.float32, doc=doc)
 
         return self.dataset_info_from_configs(

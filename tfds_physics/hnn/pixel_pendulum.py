@@ -13,7 +13,7 @@ from tfds_physics.hnn.builders import StateConfig, StateRows
 _SIDE = 28
 _NUM_POINTS = 100
 _MAX_ANGLE = math.pi / 6
-_MAX_VELOCITY = 1.0  # radians a second, as the environment starts
+_MAX_VELOCITY = 1.0  # radians per second, as the environment starts
 # Top, bottom, left, right of the crop as fractions of the window. It holds
 # the rod, as long as 0.23 of the window, within 40 degrees of hanging.
 _CROP = (0.44, 0.78, 0.33, 0.67)
@@ -60,7 +60,7 @@ class HNNPixelPendulum(StateRows):
                 np.float32, doc="Radians, 0 hanging at rest."
             ),
             "velocity": tfds.features.Scalar(
-                np.float32, doc="Radians a second."
+                np.float32, doc="Radians per second."
             ),
         }
 
@@ -84,13 +84,16 @@ class HNNPixelPendulum(StateRows):
 
 
 def swing(rng: np.random.RandomState, num_points: int) -> dict[str, np.ndarray]:
-    """The rows of one trajectory.
+    """Makes the rows of one trajectory.
 
     Args:
-      rng: Of the start.
-      num_points: How many rows.
-    Returns: `x`, `dx_dt` [num_points, 1568], `angle`, `velocity`, `time`
-      [num_points].
+      rng: Random numbers of the start.
+      num_points: Number of rows.
+
+    Returns:
+      Name -> array: `x` and `dx_dt` [num_points, 1568]; `angle`, `velocity`
+      and `time` [num_points].
+
     Raises:
       ImportError: If gymnasium or pygame is not installed.
       ValueError: If the renderer's window is of another kind.
@@ -125,8 +128,14 @@ def crop(picture: np.ndarray) -> np.ndarray:
     """Red minus green around the pivot, [28, 28], 0 to 1.
 
     Args:
-      picture: uint8 [height, width, 3], as large as may be but square.
-    Raises: ValueError: if it is not a square, or smaller than what is cut out.
+      picture: Square uint8 [height, width, 3] of any size that is large enough.
+
+    Returns:
+      float32 [28, 28].
+
+    Raises:
+      ValueError: If the picture is not square, or smaller than what is cut
+        out.
     """
     shape = picture.shape
     top, bottom, left, right = (round(each * shape[0]) for each in _CROP)

@@ -64,10 +64,16 @@ class HNNRealPendulum(StateRows):
 
 
 def read_recording(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The rows of the real pendulum from the archive at `path`.
+    """Reads the rows of the real pendulum.
+
+    Args:
+      path: Path of the archive `invar_datasets.zip`.
+
+    Returns:
+      Name -> array: `x` and `dx_dt` [rows, 2]; `time` and `trajectory` [rows].
 
     Raises:
-      ValueError: If the archive is not the one that the table is about.
+      ValueError: If the archive has another SHA-256.
     """
     content = pathlib.Path(path).read_bytes()
     digest = hashlib.sha256(content).hexdigest()

@@ -22,12 +22,12 @@ class StateTask:
     """One task: what moves, from where, and how it is sampled.
 
     Attributes:
-      system: What moves.
-      draw_start: RandomState -> start (q, p), each [dof].
+      system: The system that moves.
+      draw_start: Callable RandomState -> start (q, p), each [dof].
       num_train: Trajectories of the split train.
       num_test: Trajectories of the split test.
-      num_points: Rows of a trajectory, evenly spaced from 0 to `duration`.
-      duration: Seconds.
+      num_points: Rows per trajectory, evenly spaced from 0 to `duration`.
+      duration: Seconds from the first row to the last.
       noise: Standard deviation of the Gaussian noise on each coordinate of x.
       test_first: Whether the first trajectories drawn are the test's.
     """
@@ -47,11 +47,21 @@ class StateTask:
         return np.linspace(0.0, self.duration, self.num_points)
 
 
-def draw_on_circle(rng: np.random.RandomState, low: float, high: float):
+def draw_on_circle(
+    rng: np.random.RandomState, low: float, high: float
+) -> _Start:
     """Start (q, p) of radius U(low, high), towards a point of the square.
 
     The direction is that of a uniform point of a square, as the source has it,
     so diagonals are 1.4 times as likely as axes.
+
+    Args:
+      rng: Source of three uniform numbers.
+      low: Lowest radius.
+      high: Highest radius.
+
+    Returns:
+      (q, p), each [1].
     """
     direction = 2.0 * rng.rand(2) - 1.0
     radius = low + (high - low) * rng.rand()
@@ -59,21 +69,37 @@ def draw_on_circle(rng: np.random.RandomState, low: float, high: float):
     return np.array([q]), np.array([p])
 
 
-def draw_two_bodies(rng: np.random.RandomState, spread: float = 0.05):
+def draw_two_bodies(rng: np.random.RandomState, spread: float = 0.05) -> _Start:
     """Bodies at +-position, components U(0.5, 1.5), near a circular orbit.
 
     Both speeds are the circular one times one 1 + spread * N(0, 1).
+
+    Args:
+      rng: Source of two uniform numbers and a normal one.
+      spread: Relative standard deviation of the speed.
+
+    Returns:
+      (q, p), each [4]: x1, y1, x2, y2.
     """
     x, y = 0.5 + rng.rand(2)
     speed = (1.0 + spread * rng.randn()) / (2.0 * np.hypot(x, y) ** 1.5)
     return np.array([x, y, -x, -y]), speed * np.array([-y, x, y, -x])
 
 
-def draw_three_bodies(rng: np.random.RandomState, spread: float = 0.2):
+def draw_three_bodies(
+    rng: np.random.RandomState, spread: float = 0.2
+) -> _Start:
     """Bodies on an equilateral triangle of radius U(0.9, 1.2).
 
     Each component of the circular orbit's velocities is multiplied by its own
     U(1 - spread, 1 + spread), so the total momentum is not zero.
+
+    Args:
+      rng: Source of nine uniform numbers.
+      spread: Largest relative change of a component of velocity.
+
+    Returns:
+      (q, p), each [6]: x1, y1, x2, y2, x3, y3.
     """
     direction = 2.0 * rng.rand(2) - 1.0
     radius = 0.9 + 0.3 * rng.rand()
@@ -128,12 +154,14 @@ STATE_TASKS = {
 
 
 def make_rows(task: StateTask, seed: int) -> dict[str, dict[str, np.ndarray]]:
-    """The rows of both splits.
+    """Makes the rows of both splits.
 
     Args:
-      task: What to make.
-      seed: Of the one stream of random numbers; 0 is the published draw.
-    Returns: Split ("train", "test") -> arrays `x`, `dx_dt`, `x_true`
+      task: The task, such as `STATE_TASKS["pendulum"]`.
+      seed: Seed of the one stream of random numbers; 0 is the published draw.
+
+    Returns:
+      Split ("train" or "test") -> name -> array: `x`, `dx_dt` and `x_true`
       [rows, 2 dof], `time` [rows] in seconds, `trajectory` [rows].
     """
     rng = np.random.RandomState(seed)

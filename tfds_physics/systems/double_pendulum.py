@@ -47,14 +47,16 @@ class DoublePendulum(base.System):
     def masses(self) -> np.ndarray:
         return np.array([self.mass_1, self.mass_2])
 
-    def hamiltonian(self, q, p):
+    def hamiltonian(self, q: np.ndarray, p: np.ndarray) -> np.ndarray:
         inner, outer = self._torques
         potential = inner * (1 - np.cos(q[..., 0]))
         potential = potential + outer * (1 - np.cos(q[..., 1]))
         numerator, determinant = self._kinetic_fraction(q, p)
         return potential + numerator / (2 * determinant)
 
-    def gradient(self, q, p):
+    def gradient(
+        self, q: np.ndarray, p: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         p1, p2 = p[..., 0], p[..., 1]
         difference = q[..., 0] - q[..., 1]
         inertia_1, inertia_2, coupling = self._inertias
@@ -74,13 +76,15 @@ class DoublePendulum(base.System):
             np.stack([dH_dp1, dH_dp2], axis=-1),
         )
 
-    def sample_state(self, rng):
+    def sample_state(
+        self, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         inner = base.sample_on_circle(rng, self.start_radius)
         outer = base.sample_on_circle(rng, self.start_radius)
         q, p = np.stack([inner, outer], axis=-1)
         return q, p
 
-    def positions(self, q):
+    def positions(self, q: np.ndarray) -> np.ndarray:
         rods = np.stack([np.sin(q), -np.cos(q)], axis=-1)  # [..., 2, 2]
         inner = self.length_1 * rods[..., 0, :]
         outer = inner + self.length_2 * rods[..., 1, :]
@@ -100,7 +104,9 @@ class DoublePendulum(base.System):
             self.mass_2 * self.length_1 * self.length_2,
         )
 
-    def _kinetic_fraction(self, q, p):
+    def _kinetic_fraction(
+        self, q: np.ndarray, p: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """N and D = det M of the kinetic energy N / (2 D)."""
         p1, p2 = p[..., 0], p[..., 1]
         inertia_1, inertia_2, coupling = self._inertias

@@ -36,16 +36,20 @@ class MassSpring(base.System):
     def masses(self) -> np.ndarray:
         return np.array([self.mass])
 
-    def hamiltonian(self, q, p):
+    def hamiltonian(self, q: np.ndarray, p: np.ndarray) -> np.ndarray:
         potential = self.stiffness * q[..., 0] ** 2 / 2
         return potential + p[..., 0] ** 2 / (2 * self.mass)
 
-    def gradient(self, q, p):
+    def gradient(
+        self, q: np.ndarray, p: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         return self.stiffness * q, p / self.mass
 
-    def sample_state(self, rng):
+    def sample_state(
+        self, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         q, p = base.sample_on_circle(rng, self.start_radius)
         return np.array([q]), np.array([p])
 
-    def positions(self, q):
+    def positions(self, q: np.ndarray) -> np.ndarray:
         return np.stack([q, np.zeros_like(q)], axis=-1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -58,8 +59,8 @@ class NBody(base.System):
     def masses(self) -> np.ndarray:
         return np.full(self.num_bodies, self.mass)
 
-    def hamiltonian(self, q, p):
-        energy = 0.0
+    def hamiltonian(self, q: np.ndarray, p: np.ndarray) -> np.ndarray:
+        energy = np.zeros(p.shape[:-1], p.dtype)
         for component in range(self.dof):
             energy = energy + p[..., component] ** 2 / (2 * self.mass)
         for _, _, dx, dy in self._pairs(q):
@@ -67,7 +68,9 @@ class NBody(base.System):
             energy = energy - self.gravity * self.mass**2 / distance
         return energy
 
-    def gradient(self, q, p):
+    def gradient(
+        self, q: np.ndarray, p: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         dH_dq = np.zeros((self.dof, *q.shape[:-1]))
         for i, j, dx, dy in self._pairs(q):
             squared = dx**2 + dy**2
@@ -78,7 +81,9 @@ class NBody(base.System):
             dH_dq[2 * j + 1] += pull * dy
         return np.moveaxis(dH_dq, 0, -1), p / self.mass
 
-    def sample_state(self, rng):
+    def sample_state(
+        self, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         radius = rng.uniform(*self.start_radius)
         turn = rng.uniform(0.0, 2.0 * np.pi)
         corners = np.arange(self.num_bodies) / self.num_bodies
@@ -92,7 +97,7 @@ class NBody(base.System):
             velocity *= rng.uniform(0.8, 1.2, velocity.shape)
         return (radius * outward).ravel(), (self.mass * velocity).ravel()
 
-    def positions(self, q):
+    def positions(self, q: np.ndarray) -> np.ndarray:
         return q.reshape(*q.shape[:-1], self.num_bodies, 2)
 
     def _circular_speed(self, radius: float) -> float:
@@ -101,7 +106,9 @@ class NBody(base.System):
         pull = np.sum(1.0 / np.sin(halves)) / 4.0
         return np.sqrt(self.gravity * self.mass * pull / radius)
 
-    def _pairs(self, q: np.ndarray):
+    def _pairs(
+        self, q: np.ndarray
+    ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
         """Yields i, j and the components of q_j - q_i for i < j."""
         for i, j in itertools.combinations(range(self.num_bodies), 2):
             dx = q[..., 2 * j] - q[..., 2 * i]

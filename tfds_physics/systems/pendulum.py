@@ -44,18 +44,22 @@ class Pendulum(base.System):
     def masses(self) -> np.ndarray:
         return np.array([self.mass])
 
-    def hamiltonian(self, q, p):
+    def hamiltonian(self, q: np.ndarray, p: np.ndarray) -> np.ndarray:
         potential = self._torque * (1 - np.cos(q[..., 0]))
         return potential + p[..., 0] ** 2 / (2 * self._inertia)
 
-    def gradient(self, q, p):
+    def gradient(
+        self, q: np.ndarray, p: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         return self._torque * np.sin(q), p / self._inertia
 
-    def sample_state(self, rng):
+    def sample_state(
+        self, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         q, p = base.sample_on_circle(rng, self.start_radius)
         return np.array([q]), np.array([p])
 
-    def positions(self, q):
+    def positions(self, q: np.ndarray) -> np.ndarray:
         return self.length * np.stack([np.sin(q), -np.cos(q)], axis=-1)
 
     @property

@@ -8,7 +8,7 @@ import functools
 import json
 import pathlib
 import zlib
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -34,15 +34,15 @@ class PhysicsVideo(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     }
     BUILDER_CONFIGS: ClassVar[list[PhysicsConfig]] = CONFIGS
 
-    def __init__(self, *, num_workers: int = 1, **kwargs):
+    def __init__(self, *, num_workers: int = 1, **kwargs: Any):
         """Makes a builder.
 
         Args:
-          num_workers: Processes that make examples while this one writes
-            them; the data are the same for any number. From `tfds.load`:
-            `builder_kwargs={"num_workers": 2}`.
-          **kwargs: Of `tfds.core.GeneratorBasedBuilder`: `config`, `data_dir`
-            and others.
+          num_workers: Number of processes that make examples while this one
+            writes them; the data are the same for any number. From
+            `tfds.load`: `builder_kwargs={"num_workers": 2}`. Defaults to 1.
+          **kwargs: Arguments of `tfds.core.GeneratorBasedBuilder`: `config`,
+            `data_dir` and others.
 
         Raises:
           ValueError: If `num_workers` is below 1, or the folder holds data
@@ -61,7 +61,7 @@ class PhysicsVideo(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @property
     def recipe(self) -> examples.Recipe:
-        """What fixes the examples; `make_examples` makes them again from it."""
+        """All that fixes the examples: `make_examples` needs nothing else."""
         config = self.builder_config
         if not isinstance(config, PhysicsConfig):
             raise TypeError(
@@ -88,11 +88,12 @@ class PhysicsVideo(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             num_validation_long_frames=config.num_validation_long_frames,
         )
 
-    def download_and_prepare(self, **kwargs):
+    def download_and_prepare(self, **kwargs: Any) -> None:
         """Makes the dataset unless it is there; nothing is downloaded.
 
         Args:
-          **kwargs: Of `tfds.core.DatasetBuilder.download_and_prepare`.
+          **kwargs: Arguments of
+            `tfds.core.DatasetBuilder.download_and_prepare`.
 
         Raises:
           OSError: If the disk is too full (errno ENOSPC).

@@ -12,31 +12,32 @@ from tfds_physics.video.examples import SPLITS
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class PhysicsConfig(tfds.core.BuilderConfig):
-    """What a dataset is made with; a name of one's own and any of these.
+    """Settings of a dataset of videos, under a name of its own.
 
     Attributes:
       image_size: Height and width in pixels, at least 8.
       noise: Standard deviation of the Gaussian noise on each coordinate of q
         before a frame is drawn; None for the system's own, 0 for clean frames.
       dt: Seconds between frames.
-      num_frames: Frames of an example of train, validation and test.
-      num_train_frames: Frames of an example of train; None for `num_frames`.
-      num_long_frames: Frames of an example of test_long.
-      num_validation_long_frames: Frames of an example of validation_long.
-      num_train: Examples of the split train; 0 leaves a split out.
-      num_validation: Examples of validation.
-      num_test: Examples of test.
-      num_test_long: Examples of test_long.
-      num_validation_long: Examples of validation_long.
+      num_frames: Frames per example of train, validation and test.
+      num_train_frames: Frames per example of train; None for `num_frames`.
+      num_long_frames: Frames per example of test_long.
+      num_validation_long_frames: Frames per example of validation_long.
+      num_train: Number of examples of train; 0 leaves a split out.
+      num_validation: Number of examples of validation.
+      num_test: Number of examples of test.
+      num_test_long: Number of examples of test_long.
+      num_validation_long: Number of examples of validation_long.
       system: Instance with other parameters than the dataset's own, such as
         `Pendulum(potential_factor=1.0)`; None for the one in SYSTEMS.
 
     Raises:
-      ValueError: If a value cannot be.
+      ValueError: If a value is out of its range.
+      TypeError: If `system` is not a System.
 
-    Source: of the defaults, Toth et al. 2019, Hamiltonian Generative Networks,
-      sections 4 and A.1; validation, test_long and validation_long are
-      additions.
+    Source: The defaults are those of Toth et al. 2019, Hamiltonian Generative
+      Networks, sections 4 and A.1; validation, test_long and validation_long
+      are additions.
     """
 
     image_size: int = 32
@@ -92,7 +93,7 @@ class PhysicsConfig(tfds.core.BuilderConfig):
         return {split: getattr(self, f"num_{split}") for split in SPLITS}
 
 
-def _check_count(name: str, value: int, lowest: int):
+def _check_count(name: str, value: int, lowest: int) -> None:
     if not isinstance(value, int) or value < lowest:
         raise ValueError(
             f"`{name}` must be a whole number of at least {lowest}. "

@@ -27,14 +27,14 @@ class Recipe:
     Attributes:
       dataset: Name such as "physics_pendulum".
       config: Name such as "paper"; with `dataset` it picks the random stream.
-      system: What moves.
+      system: The system that moves.
       image_size: Height and width in pixels.
       noise: Standard deviation on each coordinate of q before drawing.
       dt: Seconds between frames.
-      num_frames: Frames of an example of validation and test.
-      num_train_frames: Frames of an example of train.
-      num_long_frames: Frames of an example of test_long.
-      num_validation_long_frames: Frames of an example of validation_long.
+      num_frames: Frames per example of validation and test.
+      num_train_frames: Frames per example of train.
+      num_long_frames: Frames per example of test_long.
+      num_validation_long_frames: Frames per example of validation_long.
     """
 
     dataset: str
@@ -64,6 +64,12 @@ def example_seed(dataset: str, config: str, split: str, index: int) -> int:
     hash(dataset/config) + 2^40 * (place of split in SPLITS) + index, modulo
     2^63: within a dataset and config no two examples share a seed, so splits
     are disjoint by construction.
+
+    Args:
+      dataset: Name such as "physics_pendulum".
+      config: Name such as "small".
+      split: One of SPLITS.
+      index: Number of the example in its split.
 
     Raises:
       ValueError: If the split is unknown or the index outside 0..2^40 - 1.
@@ -96,7 +102,7 @@ def make_examples(
         split "train" and index 12. Indices past the split's size work too.
 
     Returns:
-      One dictionary of arrays an index, with the features of the dataset.
+      One dictionary of arrays per index, with the features of the dataset.
 
     Raises:
       ValueError: If the split is unknown or an index out of range.
@@ -148,9 +154,9 @@ def iterate_examples(
     """Yields examples 0..num_examples - 1 in order, made in chunks.
 
     Args:
-      recipe: What to make.
+      recipe: Recipe of the examples.
       split: One of SPLITS.
-      num_examples: How many, from index 0 on.
+      num_examples: Number of examples, from index 0 on.
       chunk_map: Called as the built-in map is; a partial of
         `workers.ordered_map` makes the chunks on several processes.
     """

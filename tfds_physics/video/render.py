@@ -35,7 +35,7 @@ def render_video(
     """Draws the positions q, [..., dof], of a system.
 
     Args:
-      system: Whose bodies, colours and field of view are drawn.
+      system: System whose bodies, colours and field of view are drawn.
       q: Positions, [..., dof]; any leading axes, such as [batch, time].
       image_size: Height and width in pixels.
 
@@ -79,7 +79,7 @@ def expected_video(
       noise: Standard deviation on each coordinate; 0 for clean frames.
       image_size: Height and width in pixels.
       num_samples: Noise samples per frame, at least 2.
-      seed: Of the samples; equal seeds give equal results.
+      seed: Seed of the noise samples; equal seeds give equal results.
 
     Returns:
       (mean, variance), float32 of shape [..., image_size, image_size, 3] for
@@ -215,7 +215,7 @@ def _check(positions, radii, colors, half_width, image_size):
     check_image_size(image_size)
 
 
-def check_image_size(image_size: int):
+def check_image_size(image_size: int) -> None:
     """Raises ValueError unless the size is a whole number of at least 8."""
     if not isinstance(image_size, int) or image_size < 8:
         raise ValueError(

@@ -29,13 +29,14 @@ def ordered_map(
     results cannot pile up in memory.
 
     Args:
-      function: Importable and picklable.
-      items: Picklable arguments.
-      num_processes: 1 runs everything here, as the built-in map.
+      function: Importable and picklable function of one item.
+      items: Picklable items.
+      num_processes: Number of processes; 1 runs everything in this one, as
+        the built-in map does.
 
     Raises:
       RuntimeError: If a process dies.
-      Exception: That which `function` raised.
+      Exception: Whatever `function` raises.
     """
     if num_processes == 1:
         yield from map(function, items)
@@ -64,10 +65,13 @@ def ordered_map(
             ) from error
 
 
-def serve(file_descriptor: int):
+def serve(file_descriptor: int) -> None:
     """Answers (function, item) with (result, error) until the pipe closes.
 
     The main loop of a worker. The pipe also closes when the caller is killed.
+
+    Args:
+      file_descriptor: File descriptor of the worker's end of the pipe.
     """
     # Ctrl-C goes to all processes; the caller answers it and stops this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
