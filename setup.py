@@ -62,7 +62,7 @@ setuptools.setup(
         "test": TEST,
         "dev": [*TEST, *RUFF, "build", "pre-commit"],
     },
-    entry_points={"console_scripts": ["hgn-tf = hgn_tf.__main__:main"]},
+    entry_points={"console_scripts": ["hgn-tf = hgn_tf.cli:main"]},
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3.10",

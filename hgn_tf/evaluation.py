@@ -18,6 +18,30 @@ _NUM_OTHER_SPEED = 200
 _NUM_MOVING = 100
 _FLOOR_SAMPLES = 16
 
+# Rows of the printed table: metric, what it is, what to read it against.
+_TABLE = (
+    ("test_mse_e4", "test MSE x 1e4", "mean over frames"),
+    ("mean_image_mse_e4", "  mean image", "a model that learned nothing"),
+    ("frozen_frame_mse_e4", "  frozen first frame", "no motion"),
+    ("noise_floor_mse_e4", "  noise floor", "the true state's best guess"),
+    ("excess_mse_e4", "  excess over the floor", ""),
+    ("train_mse_e4", "train MSE x 1e4", ""),
+    ("test_fvu", "test FVU", "mean image 1, perfect 0 (clean frames)"),
+    ("energy_r2", "R^2 of learned with true energy", "perfect 1"),
+    ("energy_drift", "drift of the learned energy", "spreads of the energy"),
+    ("reversibility_error", "reversibility error", "relative to |s|"),
+    ("backward_mse_e4", "backward MSE x 1e4", "against the true motion"),
+    ("double_speed_mse_e4", "double speed MSE x 1e4", "likewise"),
+    ("half_speed_mse_e4", "half speed MSE x 1e4", "likewise"),
+    ("long_mse_e4", "test_long MSE x 1e4", "240 frames"),
+    ("long_mean_image_mse_e4", "  mean image", ""),
+    ("long_frozen_frame_mse_e4", "  frozen first frame", ""),
+    ("valid_prediction_time", "valid prediction time", "frames, median"),
+    ("valid_prediction_time_mean_image", "  mean image", ""),
+    ("valid_prediction_time_frozen_frame", "  frozen first frame", ""),
+    ("valid_prediction_time_noise_floor", "  noise floor", ""),
+)
+
 
 def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
     """Scores a trained model on the splits test, train and test_long.
@@ -72,6 +96,18 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
     arrays["dt"] = np.float64(model.dt)
     arrays["num_inference_frames"] = np.int64(model.num_inference_frames)
     return {name: float(value) for name, value in scores.items()}, arrays
+
+
+def format_scores(metrics: dict) -> str:
+    """The metrics of a run beside their yardsticks, as text."""
+    lines = []
+    for name, title, note in _TABLE:
+        if metrics.get(name) is None:
+            continue
+        error = metrics.get(f"{name}_stderr")
+        spread = "" if error is None else f" +- {error:.3g}"
+        lines.append(f"{title:34s}{metrics[name]:10.4g}{spread:13s} {note}")
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _predict(model, builder, trajectories, image, batch):

@@ -27,8 +27,8 @@ import numpy as np
 
 import hgn_tf
 from hgn_tf import animation, data, evaluation, losses, metrics, plotting
-from hgn_tf.__main__ import format_table
-from hgn_tf.experiments.hgn_models import geco_tolerance
+from hgn_tf.evaluation import format_scores
+from hgn_tf.experiments.hgn.config import geco_tolerance
 
 # A few steps where the notebook is only tested.
 SMALL = "NOTEBOOK_SMALL" in os.environ
@@ -76,7 +76,7 @@ plotting.training_curves(log)
 
 # %%
 scores, arrays = evaluation.evaluate(model, builder, num_examples=200)
-print(format_table(scores))
+print(format_scores(scores))
 
 # %%
 names = {

@@ -81,4 +81,4 @@ plotting.energy_curves(energies, times[1] - times[0], unit="J")
 
 # %% [markdown]
 # All six tasks of the paper, three seeds, and the measures that its table
-# leaves out: `hgn-tf hnn-table`.
+# leaves out: `hgn-tf table hnn`.

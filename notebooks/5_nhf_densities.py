@@ -25,8 +25,8 @@ import keras
 import numpy as np
 
 from hgn_tf.densities import get_density
-from hgn_tf.experiments.nhf_figures import write_figure
-from hgn_tf.experiments.nhf_models import VARIANTS, make_model
+from hgn_tf.experiments.nhf.config import VARIANTS, make_model
+from hgn_tf.experiments.nhf.figures import write_figure
 
 SMALL = "NOTEBOOK_SMALL" in os.environ
 STEPS = 20 if SMALL else 8000
@@ -67,5 +67,5 @@ IPython.display.Image("figure9.png")
 
 # %% [markdown]
 # With K(p) learned too and more Hamiltonians the density is better and V has
-# no such minima: `VARIANTS["nhf_best"]`. `hgn-tf nhf-table` compares them with
+# no such minima: `VARIANTS["nhf_best"]`. `hgn-tf table nhf` compares them with
 # RealNVP, MAF and neural splines.

@@ -30,8 +30,7 @@ HGN_ORDER = [
     "report",
     "explore",
     "experiments",
-    "show_commands",
-    "table_commands",
+    "cli",
     "__init__",
     "__main__",
 ]
@@ -39,8 +38,7 @@ IMPORTS_NOTHING_OF_OURS = ("hgn_tf.metrics", "hgn_tf.losses")
 IMPORTS_TFDS_PHYSICS = (
     "hgn_tf.data",
     "hgn_tf.experiments",
-    "hgn_tf.show_commands",
-    "hgn_tf.__main__",
+    "hgn_tf.cli",
 )
 TENSORFLOW = ("tensorflow", "tensorflow_datasets", "keras", "tf_keras")
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from hgn_tf.__main__ import format_table
+from hgn_tf.evaluation import format_scores
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -39,7 +39,7 @@ def test_the_first_block_has_ten_lines_of_code():
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=str)
 def test_readme_tables_are_the_results(path):
     result = json.loads(path.read_text())
-    assert format_table(result["metrics"]) in README.read_text()
+    assert format_scores(result["metrics"]) in README.read_text()
 
 
 TABLES = re.findall(

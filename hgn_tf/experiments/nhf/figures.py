@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from hgn_tf import density_plots
 from hgn_tf.densities import Density
-from hgn_tf.experiments.nhf_minima import find_minima
+from hgn_tf.experiments.nhf.measures import find_minima
 
 _SAMPLES = 1000  # as in the paper, with a bandwidth of 0.3
 _PATHS = 150

@@ -5,16 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hgn_tf.__main__ import main
-from hgn_tf.experiments import hnn_measures, hnn_report, hnn_table, hnn_tasks
-from hgn_tf.experiments.hnn_tasks import PAPER, TASKS
+from hgn_tf.cli import main
+from hgn_tf.experiments.hnn import config as settings
+from hgn_tf.experiments.hnn import measures, table, train
+from hgn_tf.experiments.hnn import truth as truths
+from hgn_tf.experiments.hnn.config import TASKS
+from hgn_tf.experiments.hnn.table import PAPER
 
 TINY = {"num_steps": 25, "batch_size": 8, "units": (8,)}
 
 
 @pytest.fixture(scope="module")
 def truth():
-    return hnn_tasks.load_truth("mass_spring")
+    return truths.load_truth("mass_spring")
 
 
 class ExactField:
@@ -24,7 +27,7 @@ class ExactField:
         self.truth = truth
 
     def time_derivative(self, x):
-        return np.asarray(hnn_tasks.field(self.truth, x)).view(_Tensor)
+        return np.asarray(truths.field(self.truth, x)).view(_Tensor)
 
     def integrate(self, x0, t_span, t_eval, rtol):
         system, half = self.truth.system, x0.shape[1] // 2
@@ -38,8 +41,8 @@ class _Tensor(np.ndarray):
 
 
 def test_exact_field_has_no_error_but_the_floor(truth):
-    found = hnn_measures.measure(ExactField(truth), "mass_spring", truth)
-    found |= hnn_measures.measure_long(ExactField(truth), "mass_spring", truth)
+    found = measures.score_model(ExactField(truth), "mass_spring", truth)
+    found |= measures.score_long(ExactField(truth), "mass_spring", truth)
     for split in ("train", "test"):
         floor = found.pop(f"{split}_loss_floor")
         assert found.pop(f"{split}_loss") == pytest.approx(floor)
@@ -62,17 +65,17 @@ def test_spring_horizon_is_stretched_in_the_published_measure_only(truth):
 
 
 def test_published_pendulum_energy_is_not_the_true_one():
-    pendulum = hnn_tasks.load_truth("pendulum")
+    pendulum = truths.load_truth("pendulum")
     x = np.array([[1.0, 2.0]])
-    published = hnn_tasks.published_energy("pendulum", pendulum, x)
+    published = truths.published_energy("pendulum", pendulum, x)
     assert published == pytest.approx(5.0)
-    true = hnn_tasks.energy("pendulum", pendulum, x)
+    true = truths.energy("pendulum", pendulum, x)
     assert true == pytest.approx(3 * (1 - np.cos(1)) + 4)
 
 
 def test_paths_are_stretches_of_the_trajectories(truth):
     rows = truth.rows["train"]
-    x0, path = hnn_tasks.make_paths(rows, 20)
+    x0, path = truths.make_paths(rows, 20)
     assert x0.shape == (25 * 10, 2) and path.shape == (25 * 10, 20, 2)
     first = rows["x"][:30]
     np.testing.assert_array_equal(x0[0], first[0])
@@ -81,20 +84,20 @@ def test_paths_are_stretches_of_the_trajectories(truth):
 
 def test_window_longer_than_a_trajectory_is_refused(truth):
     with pytest.raises(ValueError, match="below 30"):
-        hnn_tasks.make_paths(truth.rows["train"], 30)
+        truths.make_paths(truth.rows["train"], 30)
 
 
 @pytest.mark.parametrize("model", ["baseline", "hnn"])
 def test_run_goes_end_to_end_and_is_not_done_again(
     model, truth, tmp_path, monkeypatch
 ):
-    make_config = hnn_table.make_config
+    make_config = settings.make_config
     monkeypatch.setattr(
-        hnn_table, "make_config", lambda *row: make_config(*row, **TINY)
+        table, "make_config", lambda *row: make_config(*row, **TINY)
     )
     row = (["mass_spring"], 1, [model], tmp_path)
     folder, lines = tmp_path / "runs", []
-    first = hnn_report.make_tables(
+    first = table.make_tables(
         *row, runs_dir=folder, figures=True, progress=lines.append
     )
     assert (folder / f"mass_spring-{model}-0/model.keras").exists()
@@ -102,28 +105,28 @@ def test_run_goes_end_to_end_and_is_not_done_again(
     assert (tmp_path / "hnn_table/mass_spring-energy.png").exists()
     assert f"| mass_spring | {model} |" in first and len(lines) == 1
     assert f"({PAPER['mass_spring'][model][2]:.2e})" in first
-    monkeypatch.setattr(hnn_table, "run_one", None)  # would fail if called
-    again = hnn_report.make_tables(*row, runs_dir=folder)
+    monkeypatch.setattr(train, "run_one", None)  # would fail if called
+    again = table.make_tables(*row, runs_dir=folder)
     assert again == first == (tmp_path / "hnn_table.md").read_text("utf-8")
 
 
 def test_results_have_the_project_s_fields(truth, tmp_path, result_fields):
-    config = hnn_table.make_config("mass_spring", "baseline", 0, **TINY)
-    result = hnn_table.run_one(config, truth, tmp_path)
+    config = settings.make_config("mass_spring", "baseline", 0, **TINY)
+    result = train.run_one(config, truth, tmp_path)
     assert list(result) == result_fields
     assert all(np.isfinite(value) for value in result["metrics"].values())
 
 
 def test_command_names_a_wrong_task(capsys):
-    assert main(["hnn-table", "--tasks", "mass_sprung"]) == 2
+    assert main(["table", "hnn", "--tasks", "mass_sprung"]) == 2
     assert "mass_sprung" in capsys.readouterr().err
 
 
 def test_same_seed_gives_the_same_batches(truth):
-    config = hnn_table.make_config("mass_spring", "hnn", 1, **TINY)
+    config = settings.make_config("mass_spring", "hnn", 1, **TINY)
     other = dataclasses.replace(config, seed=2)
     batches = [
-        next(iter(hnn_table.training_batches(each, truth.rows["train"])))
+        next(iter(train.training_batches(each, truth.rows["train"])))
         for each in (config, config, other)
     ]
     np.testing.assert_array_equal(batches[0][0], batches[1][0])
@@ -132,13 +135,13 @@ def test_same_seed_gives_the_same_batches(truth):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_row_has_a_published_one(task):
-    assert set(PAPER[task]) == set(hnn_table.models_of(task)) - {"hnn_rollout"}
+    assert set(PAPER[task]) == set(settings.models_of(task)) - {"hnn_rollout"}
 
 
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="mass_sprung"):
-        next(hnn_table.run(tasks=["mass_sprung"]))
+        next(table.run(tasks=["mass_sprung"]))
     with pytest.raises(ValueError, match="A model must be one of"):
-        next(hnn_table.run(models=["hmm"]))
+        next(table.run(models=["hmm"]))
     with pytest.raises(ValueError, match="two_body must be one of"):
-        hnn_table.make_config("two_body", "hnn_rollout", 0)
+        settings.make_config("two_body", "hnn_rollout", 0)

@@ -1,20 +1,69 @@
-"""The HNN table as text, from the results of its runs."""
+"""The table of Hamiltonian Neural Networks: every task, model and seed.
+
+A finished run leaves its JSON and is not done again; so a table that was
+stopped goes on with the run that it was at.
+"""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from hgn_tf.animation import write_whole
-from hgn_tf.experiments import hnn_table, markdown, run_folder
-from hgn_tf.experiments.hnn_figures import write_figures
-from hgn_tf.experiments.hnn_tasks import (
-    METRICS,
-    PAPER,
+from hgn_tf.experiments import runs, tables
+from hgn_tf.experiments.hnn import train
+from hgn_tf.experiments.hnn.config import (
+    MODELS,
     PIXELS,
     TASKS,
-    THEIR_CPU_SECONDS,
+    check_tasks,
+    make_config,
+    models_of,
 )
+from hgn_tf.experiments.hnn.figures import write_figures
+from hgn_tf.experiments.hnn.truth import load_truth
+
+# Greydanus et al. 2019, the table of their repository: train loss, test loss,
+# energy MSE; and the CPU-seconds of training with their code, run on two
+# shared cores to compare costs.
+METRICS = ("train_loss", "test_loss", "energy_mse")
+
+
+PAPER = {
+    "mass_spring": {
+        "baseline": (3.7134e-2, 3.6656e-2, 1.7077e-1),
+        "hnn": (3.6933e-2, 3.5928e-2, 3.8416e-4),
+    },
+    "pendulum": {
+        "baseline": (3.2606e-2, 3.5273e-2, 4.1519e-2),
+        "hnn": (3.2787e-2, 3.5586e-2, 2.4852e-2),
+    },
+    "real_pendulum": {
+        "baseline": (2.7455e-3, 2.1864e-3, 3.8564e-1),
+        "hnn": (9.2376e-3, 5.9584e-3, 1.4477e-2),
+    },
+    "two_body": {
+        "baseline": (3.2682e-5, 2.9575e-5, 6.3276e-2),
+        "hnn": (2.9959e-6, 2.8218e-6, 3.8751e-5),
+    },
+    "three_body": {
+        "baseline": (9.5573e-2, 3.8000e-1, 1.0906e2),
+        "hnn": (8.0346e-2, 4.8809e-1, 4.1926e-2),
+    },
+    PIXELS: {
+        "baseline": (1.7731e-4, 1.7306e-4, 9.2748e-3),
+        "hnn": (1.8683e-4, 1.8451e-4, 1.5315e-4),
+    },
+}
+
+
+THEIR_CPU_SECONDS = {
+    "mass_spring": {"baseline": 20, "hnn": 32},
+    "pendulum": {"baseline": 30, "hnn": 45},
+    "two_body": {"baseline": 52, "hnn": 65},
+    "three_body": {"baseline": 132, "hnn": 140},
+}
+
 
 _PUBLISHED = (
     "task",
@@ -25,6 +74,8 @@ _PUBLISHED = (
     "floor",
     "energy MSE",
 )
+
+
 _CORRECTED = (
     ("true_energy_mse", "energy MSE"),
     ("true_energy_mse_median", "median over trials"),
@@ -33,6 +84,8 @@ _CORRECTED = (
     ("field_fvu", "of its variance"),
     ("energy_drift", "drift, 10 horizons"),
 )
+
+
 _ON_PIXELS = (
     ("pixel_mse", "pixel MSE of rollouts"),
     ("encoded_pixel_mse", "without dynamics"),
@@ -43,6 +96,8 @@ _ON_PIXELS = (
     ("gradient_norm_share", "of the spread of z"),
     ("collapsed", "collapsed"),
 )
+
+
 _FLOORS = {"train_loss": "train_loss_floor", "test_loss": "test_loss_floor"}
 
 
@@ -63,7 +118,7 @@ def make_tables(
     Args:
       tasks: Keys of TASKS; None for all.
       num_seeds: Seeds 0 .. num_seeds - 1.
-      models: Names in hnn_table.MODELS; None for all that a task has.
+      models: Names in config.MODELS; None for all that a task has.
       results_dir: Where the results go.
       data_dir: TFDS's folder; None for its default.
       runs_dir: Where the models go.
@@ -72,18 +127,64 @@ def make_tables(
     Returns: the tables as Markdown.
     """
     folder = results_dir / "hnn_table"
-    for result in hnn_table.run(
-        tasks, num_seeds, models, folder, runs_dir, data_dir
-    ):
+    for result in run(tasks, num_seeds, models, folder, runs_dir, data_dir):
         progress(
             f"{result['dataset']} {result['model']} seed {result['seed']}: "
             + ", ".join(f"{m} {result['metrics'][m]:.2e}" for m in METRICS)
         )
-    text = format_tables(run_folder.read_results(folder)) + "\n"
+    text = format_tables(runs.read_results(folder)) + "\n"
     write_whole(results_dir / "hnn_table.md", text.encode("utf-8"))
     for task in (tasks or TASKS) if figures else ():
         write_figures(task, runs_dir, folder, data_dir)
     return text
+
+
+def run(
+    tasks: list[str] | None = None,
+    num_seeds: int = 3,
+    models: list[str] | None = None,
+    results_dir: pathlib.Path = pathlib.Path("results/hnn_table"),
+    runs_dir: pathlib.Path = pathlib.Path("runs/hnn_table"),
+    data_dir: str | None = None,
+) -> Iterator[dict]:
+    """Yields the result of each run of the table, done now or before.
+
+    Args:
+      tasks: Keys of TASKS; None for all.
+      num_seeds: Seeds 0 .. num_seeds - 1.
+      models: Names in MODELS; None for all that a task has.
+      results_dir: One JSON a run.
+      runs_dir: One folder a run, with its model.keras.
+      data_dir: TFDS's folder; None for its default.
+    Raises: ValueError: for an unknown task or model, or no seed.
+    """
+    tasks = list(TASKS) if tasks is None else list(tasks)
+    check_tasks(tasks)
+    unknown = sorted(set(models or ()) - set(MODELS))
+    if unknown or num_seeds < 1:
+        raise ValueError(
+            f"A model must be one of {list(MODELS)}, and there must be a "
+            f"seed. Received: {unknown} and {num_seeds} seeds."
+        )
+    loaded = {}
+    wanted = [
+        make_config(task, model, seed)
+        for seed in range(num_seeds)  # a whole table first, then its spread
+        for task in tasks
+        for model in models_of(task)
+        if model in (models or MODELS)
+    ]
+    for config in wanted:
+        name = f"{config.task}-{config.model}-{config.seed}"
+        path = results_dir / f"{name}.json"
+        result = runs.read_result(path, config)
+        if result is None:
+            if config.task not in loaded:
+                loaded[config.task] = load_truth(config.task, data_dir)
+            result = train.run_one(config, loaded[config.task], runs_dir / name)
+            results_dir.mkdir(parents=True, exist_ok=True)
+            runs.write_json(path, result)
+        yield result
 
 
 def format_tables(results: list[dict]) -> str:
@@ -144,7 +245,7 @@ def _published(groups):
             if name in _FLOORS:
                 cells.append(_cell(results, _FLOORS[name], spread=False))
         rows.append(cells)
-    return markdown.table(_PUBLISHED, rows)
+    return tables.markdown_table(_PUBLISHED, rows)
 
 
 def _corrected(groups):
@@ -176,7 +277,7 @@ def _measured(groups, columns):
         for key, results in groups.items()
     ]
     titles = [title for _, title in columns]
-    return markdown.table(["task", "model", *titles], rows)
+    return tables.markdown_table(["task", "model", *titles], rows)
 
 
 def _costs(groups):
@@ -193,7 +294,9 @@ def _costs(groups):
                 "" if theirs is None else f"{seconds / theirs:.2f}",
             ]
         )
-    return markdown.table(["task", "model", "ours", "theirs", "ratio"], rows)
+    return tables.markdown_table(
+        ["task", "model", "ours", "theirs", "ratio"], rows
+    )
 
 
 def _cell(results, name, spread=True):

@@ -1,96 +1,18 @@
-"""The tasks of the HNN table: settings, published figures, data, truth."""
+"""What the models of the HNN table are measured against."""
 
 import dataclasses
-import math
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from hgn_tf.experiments.hnn.config import PIXELS, TASKS
 from tfds_physics.hnn.tasks import STATE_TASKS
 from tfds_physics.systems import System
 
-PIXELS = "pixel_pendulum"  # the task whose states are inferred
 _NUM_TRIALS = 15
 # Of the trials' starts; apart from 0, the seed of the training data.
 _TRIAL_SEED = 15
 _LONG = 10  # times the horizon, for the drift
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """How a task is trained and measured, as published unless said.
-
-    Attributes:
-      num_steps: Steps of Adam at 1e-3.
-      batch_size: Rows a step; 0 for all.
-      weight_decay: L2 coupled into the gradient.
-      horizon: Seconds of a trial.
-      num_points: Points of a trial.
-      rtol: Relative tolerance of RK45.
-      stretch: Factor on the horizon from each trial to the next in the
-        published energy figure, where it grows by an oversight.
-      inner_steps: At most so many steps in one compiled call; the rows of
-        that many batches are gathered at once.
-      window: Steps of the paths that `hnn_rollout` is trained on; 0 where
-        that model has no row. Not in the paper.
-    """
-
-    num_steps: int
-    batch_size: int
-    weight_decay: float
-    horizon: float
-    num_points: int
-    rtol: float
-    stretch: float = 1.0
-    inner_steps: int = 100
-    window: int = 0
-
-
-TASKS = {
-    "mass_spring": Task(2000, 0, 1e-4, 20.0, 100, 1e-10, 1.09, window=20),
-    "pendulum": Task(2000, 0, 1e-4, 20.0, 100, 1e-10, window=20),
-    "real_pendulum": Task(2000, 0, 1e-5, math.nan, 110, 1e-10),
-    "two_body": Task(10_000, 200, 0.0, 25.0, 500, 1e-9),
-    "three_body": Task(10_000, 600, 1e-4, 3.0, 500, 1e-9),
-    PIXELS: Task(10_000, 200, 1e-5, 4.95, 100, 1e-9, inner_steps=10),
-}
-
-# Greydanus et al. 2019, the table of their repository: train loss, test loss,
-# energy MSE; and the CPU-seconds of training with their code, run on two
-# shared cores to compare costs.
-METRICS = ("train_loss", "test_loss", "energy_mse")
-PAPER = {
-    "mass_spring": {
-        "baseline": (3.7134e-2, 3.6656e-2, 1.7077e-1),
-        "hnn": (3.6933e-2, 3.5928e-2, 3.8416e-4),
-    },
-    "pendulum": {
-        "baseline": (3.2606e-2, 3.5273e-2, 4.1519e-2),
-        "hnn": (3.2787e-2, 3.5586e-2, 2.4852e-2),
-    },
-    "real_pendulum": {
-        "baseline": (2.7455e-3, 2.1864e-3, 3.8564e-1),
-        "hnn": (9.2376e-3, 5.9584e-3, 1.4477e-2),
-    },
-    "two_body": {
-        "baseline": (3.2682e-5, 2.9575e-5, 6.3276e-2),
-        "hnn": (2.9959e-6, 2.8218e-6, 3.8751e-5),
-    },
-    "three_body": {
-        "baseline": (9.5573e-2, 3.8000e-1, 1.0906e2),
-        "hnn": (8.0346e-2, 4.8809e-1, 4.1926e-2),
-    },
-    PIXELS: {
-        "baseline": (1.7731e-4, 1.7306e-4, 9.2748e-3),
-        "hnn": (1.8683e-4, 1.8451e-4, 1.5315e-4),
-    },
-}
-THEIR_CPU_SECONDS = {
-    "mass_spring": {"baseline": 20, "hnn": 32},
-    "pendulum": {"baseline": 30, "hnn": 45},
-    "two_body": {"baseline": 52, "hnn": 65},
-    "three_body": {"baseline": 132, "hnn": 140},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,15 +42,6 @@ class Truth:
     published_path: np.ndarray
     long_times: np.ndarray
     system: System | None = None
-
-
-def check_tasks(names) -> None:
-    """Raises: ValueError: for a name that is no task."""
-    unknown = [name for name in names if name not in TASKS]
-    if unknown:
-        raise ValueError(
-            f"A task must be one of {list(TASKS)}. Received: {unknown}."
-        )
 
 
 def load_truth(name: str, data_dir: str | None = None) -> Truth:

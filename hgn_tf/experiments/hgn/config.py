@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from hgn_tf import data, losses, networks
-from hgn_tf.experiments import run_folder
+from hgn_tf.experiments import runs
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.hnn import HNN
 from hgn_tf.models.pixel_hnn import PixelHNN
@@ -102,6 +102,30 @@ BUDGETS = {
     "paper": {},
 }
 
+# The runs of table 1.
+SYSTEMS = ("mass_spring", "pendulum", "two_body", "three_body")
+# Paper: 50,000 videos of a system. Here for the budget cpu: 20,000 of them.
+DATASETS = {"cpu": "physics_{}/small", "paper": "physics_{}"}
+
+# What a model changes in the budget.
+VARIANTS = {
+    "hgn_leapfrog": {},
+    "hgn_euler": {"integrator": "euler"},
+    "hgn_determ": {"sample": False},
+    "hgn_no_fpsi": {"state_net": False},
+    # A.3: HNN's own learning rate, and HGN's for the convolutional form.
+    "pixel_hnn": {
+        "model": "pixel_hnn",
+        "form": "dense",
+        "learning_rate": 1e-3,
+    },
+    "pixel_hnn_conv": {"model": "pixel_hnn", "form": "conv"},
+}
+
+# The second table: 25 frames from the first 5. A pixel HNN sees two in either.
+FORECAST = {"hgn_leapfrog": {"num_inference_frames": 5}}
+TABLES = {"table1": VARIANTS, "table1_forecast": FORECAST}
+
 
 def make_config(dataset: str, budget: str, **changes) -> Config:
     """The Config of a budget, with some settings changed.
@@ -112,7 +136,7 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
         raise ValueError(
             f"`budget` must be one of {list(BUDGETS)}. Received: {budget!r}."
         )
-    run_folder.check_settings(changes, Config)
+    runs.check_settings(changes, Config)
     return Config(dataset, budget, **{**BUDGETS[budget], **changes})
 
 

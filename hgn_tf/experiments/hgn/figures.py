@@ -1,13 +1,71 @@
-"""Figures 6, 7 and 8 of the paper, from the finished runs of table 1."""
+"""Figures 5 to 8 and 10 of the HGN paper.
+
+Figures 5 and 10 need no trained model; 6, 7 and 8 are drawn from the finished
+runs of table 1.
+"""
 
 import pathlib
 from collections.abc import Iterable
 
 import numpy as np
+import tensorflow as tf
 
-from hgn_tf import data, metrics, motion_plots
-from hgn_tf.experiments import run_folder, train_hgn
-from hgn_tf.experiments.hgn_table1 import VARIANTS
+import tfds_physics
+from hgn_tf import data, integrators, metrics, motion_plots, plotting
+from hgn_tf.experiments import runs
+from hgn_tf.experiments.hgn import train
+from hgn_tf.experiments.hgn.config import VARIANTS
+from hgn_tf.phase import PhaseState
+
+_CENTRE, _RADIUS = (1.2, 0.0), 0.35  # of the patch
+_RIM = 400
+_STEPS, _DT, _EVERY = 24, 0.25, 6
+
+
+def datasets():
+    """Figure 5: the first training video of each dataset, in time."""
+    rows = {}
+    for name in data.DATASETS:
+        recipe = data.get_builder(name).recipe
+        (example,) = tfds_physics.make_examples(recipe, "train", [0])
+        rows[name.removeprefix("physics_")] = example["video"]
+    return plotting.film_strip(rows, 3, recipe.dt)
+
+
+def volumes():
+    """Figure 10: a patch of a pendulum's phase space, leapfrog and Euler."""
+    angle = np.linspace(0, 2 * np.pi, _RIM, endpoint=False)
+    rim = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    q, p = np.split(_CENTRE + _RADIUS * rim, 2, axis=1)
+    paths = {}
+    for name in ("leapfrog", "euler"):
+        states = integrators.rollout(
+            _Pendulum(),
+            PhaseState(*map(tf.constant, (q, p))),
+            _DT,
+            _STEPS,
+            name,
+        )
+        path = np.concatenate([part.numpy() for part in states], axis=-1)
+        paths[name] = path.transpose(1, 0, 2)
+    return motion_plots.patch_volumes(paths, _EVERY)
+
+
+FIGURES = {5: datasets, 10: volumes}
+
+
+class _Pendulum:
+    """H = p^2 / 2 + 1 - cos q."""
+
+    def kinetic(self, p):
+        return tf.reduce_sum(tf.square(p), axis=-1) / 2
+
+    def potential(self, q):
+        return tf.reduce_sum(1 - tf.cos(q), axis=-1)
+
+    def __call__(self, q, p):
+        return self.kinetic(p) + self.potential(q)
+
 
 _WAYS = {
     "forward": "forward",
@@ -27,8 +85,8 @@ def write_figures(
     """Draws the runs of seed 0 of a system.
 
     Args:
-      system: A name in hgn_table1.SYSTEMS.
-      runs_dir: Where `hgn_table1.run` left its folders.
+      system: A name in config.SYSTEMS.
+      runs_dir: Where the table left its folders.
       out_dir: Where <system>-figure6.png, -figure7.png and -figure8.png go;
         the last two are those of hgn_leapfrog.
       models: Rows of the table; None for all.
@@ -36,13 +94,13 @@ def write_figures(
     Returns: paths of the files.
     Raises: ValueError: if the folder of a run is not there.
     """
-    runs = {
+    folders = {
         model: runs_dir / f"{system}-{model}-0" for model in models or VARIANTS
     }
-    check_folders(runs.values())
-    figures = {"figure6": _errors(runs, data_dir)}
-    if "hgn_leapfrog" in runs:
-        arrays = run_folder.read_arrays(runs["hgn_leapfrog"] / "evaluation.npz")
+    check_folders(folders.values())
+    figures = {"figure6": _errors(folders, data_dir)}
+    if "hgn_leapfrog" in folders:
+        arrays = runs.read_arrays(folders["hgn_leapfrog"] / "evaluation.npz")
         dt = float(arrays["dt"])
         truth, model = (
             {way: arrays[f"{who}_{name}"][0] for name, way in _WAYS.items()}
@@ -76,14 +134,14 @@ def check_folders(folders: Iterable[pathlib.Path]) -> None:
         )
 
 
-def _errors(runs, data_dir):
+def _errors(folders, data_dir):
     """Errors and energies of the first trajectory of train and of test."""
     errors, energies = {}, {}
-    for name, folder in runs.items():
-        config, model = train_hgn.load(folder)
+    for name, folder in folders.items():
+        config, model = train.load(folder)
         builder = data.get_builder(config.dataset, data_dir)
         # All energies of the test trajectories, to have their spread.
-        learned = run_folder.read_arrays(folder / "evaluation.npz")[
+        learned = runs.read_arrays(folder / "evaluation.npz")[
             "energy_learned"
         ].astype(np.float64)
         # A model with one energy for all has no unit to draw it in.

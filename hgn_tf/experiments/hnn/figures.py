@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from hgn_tf import plotting
-from hgn_tf.experiments import hnn_tasks
-from hgn_tf.experiments.hnn_measures import as_states
-from hgn_tf.experiments.hnn_table import models_of
+from hgn_tf.experiments.hnn import truth as truths
+from hgn_tf.experiments.hnn.config import models_of
+from hgn_tf.experiments.hnn.measures import as_states
 
 _SHOWN = 4  # trials
 
@@ -23,13 +23,13 @@ def write_figures(
 
     Args:
       task: A key of TASKS.
-      runs_dir: Where `hnn_table.run` left its models.
+      runs_dir: Where the table left its models.
       out_dir: Where the PNG files go: <task>-energy.png with the true H along
         the paths of each model, and <task>-phase-<model>.png.
       data_dir: TFDS's folder; None for its default.
     Returns: paths of the files.
     """
-    truth = hnn_tasks.load_truth(task, data_dir)
+    truth = truths.load_truth(task, data_dir)
     times = truth.times
     paths = {"true": truth.path[:_SHOWN]}
     for name in models_of(task):
@@ -41,8 +41,7 @@ def write_figures(
             )
     out_dir.mkdir(parents=True, exist_ok=True)
     energies = {
-        name: hnn_tasks.energy(task, truth, path)
-        for name, path in paths.items()
+        name: truths.energy(task, truth, path) for name, path in paths.items()
     }
     figures = {
         f"{task}-energy.png": plotting.energy_curves(

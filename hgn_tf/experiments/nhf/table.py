@@ -1,13 +1,29 @@
-"""The NHF tables as text, from the results of their runs."""
+"""The tables of Neural Hamiltonian Flows: every density, model and seed.
+
+A finished run leaves its JSON and is not done again, and a run that was
+stopped goes on from its checkpoint.
+"""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from hgn_tf.animation import write_whole
-from hgn_tf.experiments import markdown, nhf_table, run_folder
-from hgn_tf.experiments.nhf_models import TABLES
+from hgn_tf.densities import get_density
+from hgn_tf.experiments import runs, tables
+from hgn_tf.experiments.nhf import train
+from hgn_tf.experiments.nhf.config import TABLES, Config, make_config
+
+DENSITIES = (
+    "two_gaussians",
+    "four_gaussians",
+    "nine_gaussians",
+    "two_moons",
+    "rings",
+    "checkerboard",
+)
+
 
 _COSTS = (
     ("parameters", "parameters", "{:.0f}"),
@@ -17,17 +33,23 @@ _COSTS = (
     ("effective_samples", "effective samples", "{:.0f}"),
     ("grid_mass", "mass on the grid", "{:.4f}"),
 )
+
+
 _COUNTS = (
     ("dropped_steps", "dropped steps"),
     ("nonfinite_losses", "losses not finite"),
     ("nonfinite", "ln p not finite"),
 )
+
+
 _MINIMA = (
     ("minima", "minima", "{:.1f}"),
     ("modes", "modes", "{:.0f}"),
     ("mode_distance", "farthest mode from its minimum", "{:.3f}"),
     ("minimum_distance", "farthest minimum from its mode", "{:.3f}"),
 )
+
+
 _CHOICES = {
     "nhf_table": (
         "Sizes and learning rates were chosen on rings: of RealNVP among 12 "
@@ -41,6 +63,8 @@ _CHOICES = {
         "1e-3, of which one thing at a time is changed.",
     ),
 }
+
+
 _TITLES = {
     "nhf_table": "Neural Hamiltonian Flows beside the usual flows",
     "nhf_study": "What the gap of a Neural Hamiltonian Flow depends on",
@@ -70,7 +94,7 @@ def make_tables(
       progress: Told a line a run.
     Returns: the tables as Markdown.
     """
-    for result in nhf_table.run(
+    for result in run(
         densities,
         num_seeds,
         models,
@@ -85,10 +109,81 @@ def make_tables(
             f"{metrics['gap_nats_stderr']:.4f} nats, "
             f"{metrics['cpu_ms_per_step']:.2f} CPU ms a step"
         )
-    results = run_folder.read_results(results_dir / table)
+    results = runs.read_results(results_dir / table)
     text = format_tables(results, table) + "\n"
     write_whole(results_dir / f"{table}.md", text.encode("utf-8"))
     return text
+
+
+def run(
+    densities: list[str] | None = None,
+    num_seeds: int = 3,
+    models: list[str] | None = None,
+    table: str = "nhf_table",
+    results_dir: pathlib.Path = pathlib.Path("results/nhf_table"),
+    runs_dir: pathlib.Path = pathlib.Path("runs/nhf_table"),
+) -> Iterator[dict]:
+    """Yields the result of each run of a table, done now or before.
+
+    Args:
+      densities: Keys of `densities.DENSITIES`; None for all of the table.
+      num_seeds: Seeds 0 .. num_seeds - 1.
+      models: Rows of the table; None for all.
+      table: A key of `config.TABLES`.
+      results_dir: One JSON a run, <density>-<model>-<seed>.json, and of
+        nhf_table figure 9 of the NHF of seed 0.
+      runs_dir: One folder a run, with its model.keras; those of seed 0 of
+        nhf_table with their figure9.png too.
+    Raises: ValueError: for an unknown density, model or table, or no seed.
+    """
+    for config in configs(densities, num_seeds, models, table):
+        name = f"{config.density}-{config.model}-{config.seed}"
+        path = results_dir / f"{name}.json"
+        shown = table == "nhf_table" and config.seed == 0
+        if runs.read_result(path, config) is None:
+            result = runs.in_own_process(
+                train.fit_density,
+                *(config, runs_dir / name, table, 0, shown),
+            )
+            results_dir.mkdir(parents=True, exist_ok=True)
+            if shown and config.kind == "nhf":
+                figure = (runs_dir / name / "figure9.png").read_bytes()
+                write_whole(results_dir / f"{name}-figure9.png", figure)
+            runs.write_json(path, result)
+        yield runs.read_result(path, config)
+
+
+def configs(
+    densities: list[str] | None,
+    num_seeds: int,
+    models: list[str] | None,
+    table: str,
+) -> list[Config]:
+    """The runs of a table in their order: all of a seed before the next.
+
+    Arguments and errors as in `run`.
+    """
+    if table not in TABLES:
+        raise ValueError(
+            f"`table` must be one of {list(TABLES)}. Received: {table!r}."
+        )
+    rows = TABLES[table]
+    unknown = sorted(set(models or ()) - set(rows))
+    if unknown or num_seeds < 1:
+        raise ValueError(
+            f"A model must be one of {list(rows)}, and there must be a "
+            f"seed. Received: {unknown} and {num_seeds} seeds."
+        )
+    for density in densities or ():
+        get_density(density)
+    return [
+        make_config(density, model, seed)
+        for seed in range(num_seeds)
+        for density in densities or DENSITIES
+        for model, row in rows.items()
+        if model in (models or rows)
+        and (row.densities is None or density in row.densities)
+    ]
 
 
 def format_tables(results: list[dict], table: str = "nhf_table") -> str:
@@ -96,9 +191,9 @@ def format_tables(results: list[dict], table: str = "nhf_table") -> str:
 
     Args:
       results: Of runs, as their JSON files have them.
-      table: A key of `nhf_models.TABLES`.
+      table: A key of `config.TABLES`.
     """
-    rows, columns = list(TABLES[table]), list(nhf_table.DENSITIES)
+    rows, columns = list(TABLES[table]), list(DENSITIES)
     results = sorted(
         (result for result in results if result["model"] in rows),
         key=lambda each: (
@@ -159,7 +254,7 @@ def _matrix(results, name):
             _cell(_of(results, model, density), name) for density in densities
         ]
         rows.append([model, *cells])
-    return markdown.table(["model", *densities], rows)
+    return tables.markdown_table(["model", *densities], rows)
 
 
 def _costs(results):
@@ -181,20 +276,20 @@ def _costs(results):
             )
             cells.append(f"{step / theirs:.2f}")
         rows.append([model, *cells])
-    return markdown.table(titles, rows)
+    return tables.markdown_table(titles, rows)
 
 
 def _minima(results):
     rows = []
     for density in _unique(results, "dataset"):
         for model in _unique(results, "model"):
-            runs = _of(results, model, density)
-            if runs:
+            seeds = _of(results, model, density)
+            if seeds:
                 cells = [
-                    _mean_text(runs, name, text) for name, _, text in _MINIMA
+                    _mean_text(seeds, name, text) for name, _, text in _MINIMA
                 ]
                 rows.append([density, model, *cells])
-    return markdown.table(
+    return tables.markdown_table(
         ["density", "model", *(t for _, t, _ in _MINIMA)], rows
     )
 

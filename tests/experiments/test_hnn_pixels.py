@@ -7,19 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hgn_tf.experiments import (
-    hnn_figures,
-    hnn_measures,
-    hnn_pixels,
-    hnn_report,
-    hnn_table,
-    hnn_tasks,
-)
-from hgn_tf.experiments.hnn_tasks import PIXELS
+from hgn_tf.experiments.hnn import config as settings
+from hgn_tf.experiments.hnn import figures, measures, table, train
+from hgn_tf.experiments.hnn import truth as truths
+from hgn_tf.experiments.hnn.config import PIXELS
 from hgn_tf.phase import PhaseState
 
 TINY = {"num_steps": 25, "batch_size": 8, "units": (8,)}
-POINTS = hnn_tasks.TASKS[PIXELS].num_points
+POINTS = settings.TASKS[PIXELS].num_points
 STEP = 0.05
 
 
@@ -49,7 +44,7 @@ def make_rows(trajectories, seed):
 @pytest.fixture(scope="module")
 def truth():
     rows = {"train": make_rows(6, 0), "test": make_rows(3, 1)}
-    return hnn_tasks._recorded_truth(rows, hnn_tasks.TASKS[PIXELS])
+    return truths._recorded_truth(rows, settings.TASKS[PIXELS])
 
 
 class Swing:
@@ -98,9 +93,9 @@ def test_energy_is_that_of_gymnasium_s_rod(truth):
     """d/dt (5 (1 - cos a) + v^2 / 6) = 0 where dv/dt = -15 sin a."""
     angle, velocity, step = 0.4, 1.3, 1e-6
     moved = [angle + step * velocity, velocity - step * 15 * np.sin(angle)]
-    ends = hnn_tasks.energy(PIXELS, truth, np.array([[angle, velocity], moved]))
+    ends = truths.energy(PIXELS, truth, np.array([[angle, velocity], moved]))
     assert abs(ends[1] - ends[0]) / step < 1e-4
-    hanging = hnn_tasks.energy(PIXELS, truth, np.array([[0.0, 0.0]]))
+    hanging = truths.energy(PIXELS, truth, np.array([[0.0, 0.0]]))
     assert hanging == 0.0
 
 
@@ -110,7 +105,7 @@ def test_right_latent_motion_is_read_as_the_true_one(truth):
         name: np.concatenate([rows["train"][name], rows["test"][name]])
         for name in rows["train"]
     }
-    reader = hnn_pixels.StateReader(Swing(both), rows["train"])
+    reader = measures.StateReader(Swing(both), rows["train"])
     path = reader.integrate(truth.start, truth.times[[0, -1]], truth.times)
     np.testing.assert_allclose(path, truth.path, atol=1e-4)
 
@@ -119,8 +114,8 @@ def test_right_latent_motion_is_read_as_the_true_one(truth):
     "name", [pytest.param("baseline", marks=pytest.mark.slow), "hnn"]
 )
 def test_run_has_the_measures_of_pixels(name, truth, tmp_path, monkeypatch):
-    config = hnn_table.make_config(PIXELS, name, 0, **TINY)
-    result = hnn_table.run_one(config, truth, tmp_path / f"{PIXELS}-{name}-0")
+    config = settings.make_config(PIXELS, name, 0, **TINY)
+    result = train.run_one(config, truth, tmp_path / f"{PIXELS}-{name}-0")
     found = result["metrics"]
     assert all(np.isfinite(value) for value in found.values())
     frames = truth.rows["test"]["x"][:, :6].reshape(3, POINTS, 6)
@@ -129,23 +124,23 @@ def test_run_has_the_measures_of_pixels(name, truth, tmp_path, monkeypatch):
     mean = truth.rows["train"]["x"][:, :6].mean(axis=0)
     expected = np.square(frames - mean).mean()
     assert found["mean_image_pixel_mse"] == pytest.approx(expected, rel=1e-5)
-    text = hnn_report.format_tables([result])
+    text = table.format_tables([result])
     assert "## On pixels" in text
-    assert f"({hnn_tasks.PAPER[PIXELS][name][2]:.2e})" in text
-    monkeypatch.setattr(hnn_tasks, "load_truth", lambda *args: truth)
-    files = hnn_figures.write_figures(PIXELS, tmp_path, tmp_path)
+    assert f"({table.PAPER[PIXELS][name][2]:.2e})" in text
+    monkeypatch.setattr(figures.truths, "load_truth", lambda *args: truth)
+    files = figures.write_figures(PIXELS, tmp_path, tmp_path)
     assert tmp_path / f"{PIXELS}-phase-{name}.png" in files
 
 
 def test_measured_loss_is_that_of_all_rows(truth):
-    config = hnn_table.make_config(PIXELS, "hnn", 0, **TINY)
+    config = settings.make_config(PIXELS, "hnn", 0, **TINY)
     keras.utils.set_random_seed(0)
-    model = hnn_table.make_model(config, truth)
+    model = settings.make_model(config, truth.rows["train"])
     x, change = (truth.rows["test"][name] for name in ("x", "dx_dt"))
     image, canonical, field = (
         term.numpy().mean() for term in model._terms(x, x + change)
     )
-    found = hnn_measures.measure(model, PIXELS, truth)
+    found = measures.score_model(model, PIXELS, truth)
     expected = image + canonical + 0.1 * field
     assert found["test_loss"] == pytest.approx(expected, rel=1e-4)
     assert found["energy_mse"] == found["true_energy_mse"]
@@ -154,9 +149,9 @@ def test_measured_loss_is_that_of_all_rows(truth):
 def test_without_gymnasium_the_task_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     with pytest.raises(ImportError, match=r"pip install 'hgn-tf\[gym\]'"):
-        hnn_tasks.load_truth(PIXELS, str(tmp_path))
+        truths.load_truth(PIXELS, str(tmp_path))
 
 
 def test_rollouts_have_no_row_on_pixels():
     with pytest.raises(ValueError, match="pixel_pendulum must be one of"):
-        hnn_table.make_config(PIXELS, "hnn_rollout", 0)
+        settings.make_config(PIXELS, "hnn_rollout", 0)

@@ -8,15 +8,12 @@ import pytest
 
 import hgn_tf
 from hgn_tf import data
-from hgn_tf.__main__ import main
-from hgn_tf.experiments import (
-    hgn_models,
-    hgn_table1,
-    hgn_table1_report,
-    run_folder,
-    train_hgn,
-)
-from hgn_tf.experiments.hgn_table1 import FORECAST, PAPER, SYSTEMS, VARIANTS
+from hgn_tf.cli import main
+from hgn_tf.experiments import runs
+from hgn_tf.experiments.hgn import config as settings
+from hgn_tf.experiments.hgn import table, train
+from hgn_tf.experiments.hgn.config import FORECAST, SYSTEMS, VARIANTS
+from hgn_tf.experiments.hgn.table import PAPER
 
 TINY = {
     "num_steps": 2,
@@ -50,7 +47,7 @@ FORECASTS = (
 
 
 def make_tables(folder, models=None, budget="cpu", num_seeds=1, **changes):
-    return hgn_table1_report.make_tables(
+    return table.make_tables(
         budget,
         ["mass_spring"],
         num_seeds,
@@ -60,10 +57,10 @@ def make_tables(folder, models=None, budget="cpu", num_seeds=1, **changes):
     )
 
 
-def results_of(folder, table="table1"):
+def results_of(folder, name="table1"):
     return {
         path.stem: json.loads(path.read_text("utf-8"))
-        for path in (folder / table).glob("*.json")
+        for path in (folder / name).glob("*.json")
     }
 
 
@@ -78,7 +75,7 @@ def trained(monkeypatch):
             name: float(index)
             for index, name in enumerate(PRINTED + FORECASTS * few)
         }
-        config = run_folder.read_config(run_dir, hgn_models.Config)
+        config = runs.read_config(run_dir, settings.Config)
         metrics["collapsed"] = float(
             model_name == "pixel_hnn" and config.seed != 1
         )
@@ -95,16 +92,14 @@ def trained(monkeypatch):
             "cpu_seconds": 7.0,
         }
 
-    def train(config, run_dir, *_):
-        run_folder.check_folder(config, run_dir)
+    def run(config, run_dir, *_):
+        runs.check_folder(config, run_dir)
         run_dir.mkdir(parents=True)
-        run_folder.write_json(
-            run_dir / "config.json", dataclasses.asdict(config)
-        )
+        runs.write_json(run_dir / "config.json", dataclasses.asdict(config))
         names.append(run_dir.name)
 
-    monkeypatch.setattr(train_hgn, "train", train)
-    monkeypatch.setattr(train_hgn, "evaluate", evaluate)
+    monkeypatch.setattr(train, "train", run)
+    monkeypatch.setattr(train, "evaluate", evaluate)
     return names
 
 
@@ -131,12 +126,12 @@ def test_results_of_several_settings_are_no_row(trained, tmp_path):
     result = json.loads(path.read_text("utf-8"))
     # A result that is older than a setting is read as its default.
     del result["config"]["grey_start"]
-    run_folder.write_json(path, result)
-    hgn_table1_report.read_results(tmp_path, "cpu")
+    runs.write_json(path, result)
+    table.read_results(tmp_path, "cpu")
     result["config"]["learning_rate"] = 1.0
-    run_folder.write_json(path, result)
+    runs.write_json(path, result)
     with pytest.raises(ValueError, match="same settings.*seed 0.*seed 1"):
-        hgn_table1_report.read_results(tmp_path, "cpu")
+        table.read_results(tmp_path, "cpu")
 
 
 def test_another_budget_has_files_of_its_own(trained, tmp_path):
@@ -199,7 +194,7 @@ def test_the_tables_say_what_was_measured(trained, tmp_path):
 
 @pytest.mark.slow
 def test_tiny_runs_go_end_to_end(tmp_path, monkeypatch, result_fields):
-    monkeypatch.setitem(hgn_table1.DATASETS, "cpu", "physics_{}/tiny")
+    monkeypatch.setitem(settings.DATASETS, "cpu", "physics_{}/tiny")
     models = list(VARIANTS)
     make_tables(tmp_path, models, figures=True, **TINY)
     results = results_of(tmp_path)
@@ -230,8 +225,8 @@ def test_tiny_runs_go_end_to_end(tmp_path, monkeypatch, result_fields):
 def test_every_row_is_the_model_that_it_says(model, data_dir):
     builder = data.get_builder("physics_pendulum/tiny")
     builder.download_and_prepare()
-    ((_, _, config),) = hgn_table1.configs("cpu", ["pendulum"], 1, [model])
-    made = hgn_models.make_model(config, builder)
+    ((_, _, config),) = table.configs("cpu", ["pendulum"], 1, [model])
+    made = settings.make_model(config, builder)
     found = {
         "pixel_hnn": isinstance(made, hgn_tf.PixelHNN),
         "euler": getattr(made, "integrator", "") == "euler",
@@ -243,11 +238,11 @@ def test_every_row_is_the_model_that_it_says(model, data_dir):
 
 
 def test_models_get_equal_steps_and_videos():
-    runs = hgn_table1.configs("cpu", None, 2, None)
-    assert len(runs) == 2 * len(SYSTEMS) * len(VARIANTS)
+    rows = table.configs("cpu", None, 2, None)
+    assert len(rows) == 2 * len(SYSTEMS) * len(VARIANTS)
     same = {
         (config.num_steps, config.batch_size, config.steps_per_epoch)
-        for _, _, config in runs
+        for _, _, config in rows
     }
     assert len(same) == 1
 
@@ -262,5 +257,5 @@ def test_models_get_equal_steps_and_videos():
     ],
 )
 def test_command_names_what_it_does_not_know(arguments, capsys):
-    assert main(["table1", *arguments]) == 2
+    assert main(["table", "hgn", *arguments]) == 2
     assert arguments[1] in capsys.readouterr().err

@@ -1,11 +1,18 @@
-"""The models of the NHF tables, as data: each table is a dict of rows."""
+"""What a run of the NHF tables is: its row, settings and compiled model.
+
+Each table is a dict of rows, as data.
+"""
 
 import dataclasses
+import json
 
 import keras
 
-from hgn_tf.densities import Density
+from hgn_tf.densities import Density, get_density
+from hgn_tf.experiments import runs
 from hgn_tf.models.nhf import NHF, NormalizingFlow
+
+EPOCHS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +46,10 @@ def soft_uniform(sigma: float, beta: float) -> dict:
 
 
 _ADAPTED = 20_000
+
+
 _MIXTURES = ("two_gaussians", "four_gaussians", "nine_gaussians")
+
 
 VARIANTS = {
     # As the paper's A.2: 2 Hamiltonians of [d, 128, 128, 1] each for K and V,
@@ -91,8 +101,11 @@ VARIANTS = {
     "spline": Variant("spline"),
 }
 
+
 # One thing at a time changed in the paper's form, with N(0, 1) as the prior.
 _STUDIED = ("nine_gaussians", "two_moons")
+
+
 STUDY = {
     name: Variant(settings=settings, densities=_STUDIED)
     for name, settings in {
@@ -109,7 +122,80 @@ STUDY = {
         "prior_soft_uniform_q": {"prior": [soft_uniform(6.0, 8.0), "normal"]},
     }.items()
 }
+
+
 TABLES = {"nhf_table": VARIANTS, "nhf_study": STUDY}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A run.
+
+    Attributes:
+      density: A key of `densities.DENSITIES`.
+      model: Name of a row of a table.
+      kind: "nhf" or a name in `baselines.FLOWS`.
+      settings: Arguments of the model.
+      seed: Of weights, noise and training points; test points stay the same.
+      num_steps: Optimiser steps, a multiple of 20 (paper: unknown).
+      batch_size: Fresh points a step.
+      learning_rate: Adam's at the start of its cosine decay.
+      num_points: Test points.
+      num_bound_points: The first of them, for an NHF: its density costs
+        `num_samples` times a flow's.
+      num_samples: Momenta a test point.
+    """
+
+    density: str
+    model: str
+    kind: str
+    settings: dict
+    seed: int = 0
+    num_steps: int = 8000
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    num_points: int = 10_000
+    num_bound_points: int = 1000
+    num_samples: int = 1000
+
+
+def make_config(density: str, model: str, seed: int = 0, **changes) -> Config:
+    """The Config of a row of the tables, with some settings changed.
+
+    Args:
+      density: A key of `densities.DENSITIES`.
+      model: A row of a table in `TABLES`.
+      seed: Of the run.
+      **changes: Attributes of Config; what `settings` has is added to the
+        row's.
+    Raises: ValueError: if the density, the model or a setting is unknown, or
+      num_steps no positive multiple of 20.
+    """
+    get_density(density)
+    variant = _variant(model)
+    runs.check_settings(changes, Config)
+    settings = variant.settings_for(density) | changes.pop("settings", {})
+    row = {
+        "kind": variant.kind,
+        "settings": json.loads(json.dumps(settings)),
+        "learning_rate": variant.learning_rate,
+    }
+    config = Config(density, model, seed=seed, **{**row, **changes})
+    if config.num_steps < 1 or config.num_steps % EPOCHS:
+        raise ValueError(
+            f"`num_steps` must be a positive multiple of {EPOCHS}. "
+            f"Received: {config.num_steps}."
+        )
+    return config
+
+
+def _variant(name) -> Variant:
+    rows = {key: row for table in TABLES.values() for key, row in table.items()}
+    if name not in rows:
+        raise ValueError(
+            f"`model` must be one of {list(rows)}. Received: {name!r}."
+        )
+    return rows[name]
 
 
 def make_model(

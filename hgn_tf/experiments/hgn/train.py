@@ -7,8 +7,8 @@ import pathlib
 import keras
 
 from hgn_tf import data, evaluation, presets, training
-from hgn_tf.experiments import run_folder
-from hgn_tf.experiments.hgn_models import Config, make_model, train_command
+from hgn_tf.experiments import runs
+from hgn_tf.experiments.hgn.config import Config, make_model, train_command
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.report import write_report
@@ -33,13 +33,13 @@ def train(
     Raises: ValueError: if the folder holds another run or other things.
     """
     builder = data.get_builder(config.dataset, data_dir, num_workers)
-    run_folder.check_folder(config, run_dir)
+    runs.check_folder(config, run_dir)
     builder.download_and_prepare()
     keras.utils.set_random_seed(config.seed)
     model = make_model(config, builder)
     # Only now: settings that make no model must not take the folder.
     run_dir.mkdir(parents=True, exist_ok=True)
-    run_folder.write_json(run_dir / "config.json", dataclasses.asdict(config))
+    runs.write_json(run_dir / "config.json", dataclasses.asdict(config))
     held_out = (
         data.load_split(builder, "validation", 64).video
         if "validation" in builder.info.splits
@@ -60,7 +60,7 @@ def train(
         verbose=verbose,
         validation_data=held_out,
     )
-    run_folder.save_model(model, run_dir)
+    runs.save_model(model, run_dir)
     return model
 
 
@@ -95,13 +95,13 @@ def evaluate(
         "budget": config.budget,
         "metrics": metrics,
         "config": dataclasses.asdict(config),
-        "commit": run_folder.commit(),
+        "commit": runs.commit(),
         "wall_seconds": sum(float(row["wall_seconds"]) for row in rows),
         "cpu_seconds": sum(float(row["cpu_seconds"]) for row in rows),
         "peak_memory_mb": max(float(row["peak_memory_mb"]) for row in rows),
     }
-    run_folder.write_arrays(run_dir / "evaluation.npz", arrays)
-    run_folder.write_json(run_dir / "metrics.json", result)
+    runs.write_arrays(run_dir / "evaluation.npz", arrays)
+    runs.write_json(run_dir / "metrics.json", result)
     write_report(run_dir, train_command(config, run_dir))
     return result
 
@@ -174,4 +174,4 @@ def read_config(run_dir: pathlib.Path) -> Config:
 
     Raises: ValueError: if the folder is not a run's.
     """
-    return run_folder.read_config(run_dir, Config)
+    return runs.read_config(run_dir, Config)

@@ -16,9 +16,12 @@ import pytest
 
 import tfds_physics
 from hgn_tf import data, presets, training
-from hgn_tf.__main__ import format_table, main
-from hgn_tf.experiments import hgn_models, run_folder, train_hgn
-from hgn_tf.experiments.hgn_table1 import VARIANTS
+from hgn_tf.cli import main
+from hgn_tf.evaluation import format_scores
+from hgn_tf.experiments import runs
+from hgn_tf.experiments.hgn import config as configs
+from hgn_tf.experiments.hgn import train
+from hgn_tf.experiments.hgn.config import VARIANTS
 from hgn_tf.metrics import valid_prediction_time
 
 DATASET = "physics_pendulum/tiny"
@@ -108,11 +111,11 @@ def test_the_report_s_command_is_that_of_the_run(run_dir, monkeypatch):
     (line,) = re.findall(r"<pre>hgn-tf (train .*)", page)
     asked = []
     monkeypatch.setattr(
-        "hgn_tf.__main__._train_and_evaluate",
+        "hgn_tf.cli.hgn._train_and_evaluate",
         lambda config, folder, *_: asked.append((config, folder)),
     )
     assert main(shlex.split(line)) == 0
-    assert asked == [(train_hgn.read_config(run_dir), run_dir)]
+    assert asked == [(train.read_config(run_dir), run_dir)]
 
 
 def test_evaluate_copies_its_numbers(run_dir, tmp_path, capsys):
@@ -151,8 +154,8 @@ def test_showcase_and_page_are_made_of_a_run(run_dir, tmp_path):
 
 def test_a_run_becomes_a_preset(run_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(presets, "FOLDER", tmp_path)
-    save = functools.partial(train_hgn.make_preset, folder=tmp_path)
-    monkeypatch.setattr(train_hgn, "make_preset", save)
+    save = functools.partial(train.make_preset, folder=tmp_path)
+    monkeypatch.setattr(train, "make_preset", save)
     assert main(["preset", str(run_dir), "--name", "tiny"]) == 0
     assert presets.list_presets() == ["tiny"]
     card = json.loads((run_dir / "metrics.json").read_text())
@@ -239,26 +242,24 @@ def test_a_model_file_cut_in_half_is_named(run_dir, tmp_path, capsys):
 def test_the_paper_budget_starts_and_steps(tmp_path, model):
     # Tracing 29 steps of convolutional energies takes most of a minute.
     changes = {"num_steps": 2, "steps_per_epoch": 2, "batch_size": 2}
-    config = hgn_models.make_config(
-        DATASET, "paper", **VARIANTS[model], **changes
-    )
-    train_hgn.train(config, tmp_path, verbose=0)
+    config = configs.make_config(DATASET, "paper", **VARIANTS[model], **changes)
+    train.train(config, tmp_path, verbose=0)
     (row,) = training.read_log(tmp_path / "log.csv")
     assert np.isfinite(float(row["loss"]))
     assert float(row["dropped_steps"]) == 0
 
 
 def test_a_start_that_was_killed_leaves_its_folder_free(tmp_path):
-    config = hgn_models.make_config(DATASET, "demo")
+    config = configs.make_config(DATASET, "demo")
     (tmp_path / ".config.json.7.partial").write_text('{"data')
-    run_folder.check_folder(config, tmp_path)
+    runs.check_folder(config, tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="config.json"):
-        run_folder.check_folder(config, tmp_path)
+        runs.check_folder(config, tmp_path)
 
 
 def test_the_table_leaves_out_what_was_not_measured():
-    text = format_table({"test_mse_e4": 1.0, "energy_r2": None})
+    text = format_scores({"test_mse_e4": 1.0, "energy_r2": None})
     assert "test MSE" in text and "R^2" not in text
 
 
@@ -269,6 +270,6 @@ def test_the_console_script_answers():
 
 
 def test_another_process_answers_and_raises():
-    assert run_folder.in_own_process(os.getpid) != os.getpid()
+    assert runs.in_own_process(os.getpid) != os.getpid()
     with pytest.raises(ValueError, match="invalid literal"):
-        run_folder.in_own_process(int, "seven")
+        runs.in_own_process(int, "seven")

@@ -9,15 +9,10 @@ import pytest
 import tensorflow as tf
 
 from hgn_tf.densities import get_density
-from hgn_tf.experiments import (
-    nhf_fit,
-    nhf_measures,
-    nhf_minima,
-    nhf_report,
-    nhf_table,
-    run_folder,
-)
-from hgn_tf.experiments.nhf_models import STUDY, TABLES, VARIANTS
+from hgn_tf.experiments import runs
+from hgn_tf.experiments.nhf import config as settings
+from hgn_tf.experiments.nhf import measures, table, train
+from hgn_tf.experiments.nhf.config import STUDY, TABLES, VARIANTS
 from hgn_tf.models.nhf import FLOWS
 
 TINY = {
@@ -31,7 +26,7 @@ SMALL_NHF = {"units": [8], "posterior_units": [8]}
 SMALL_FLOW = {"units": [8], "num_layers": 2}
 
 
-MAKE_CONFIG = nhf_fit.make_config
+MAKE_CONFIG = settings.make_config
 
 
 def tiny_config(density, model, seed=0):
@@ -58,12 +53,12 @@ class Truth:
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     config = tiny_config("two_gaussians", "nhf_paper")
-    return config, folder, nhf_fit.fit_density(config, folder)
+    return config, folder, train.fit_density(config, folder)
 
 
 @pytest.mark.parametrize("name", ["two_moons", "checkerboard"])
 def test_truth_has_no_gap_and_a_mass_of_one(name):
-    found = nhf_measures.measure(
+    found = measures.score_model(
         Truth(get_density(name)), get_density(name), 500, 0, 0
     )
     assert found["gap_nats"] == 0 and found["gap_nats_stderr"] == 0
@@ -73,7 +68,7 @@ def test_truth_has_no_gap_and_a_mass_of_one(name):
 
 def test_gap_is_what_the_model_loses():
     rings = get_density("rings")
-    found = nhf_measures.measure(Truth(rings, -0.25), rings, 500, 0, 0)
+    found = measures.score_model(Truth(rings, -0.25), rings, 500, 0, 0)
     assert found["gap_nats"] == pytest.approx(0.25)
     assert found["grid_mass"] == pytest.approx(np.exp(-0.25), abs=1e-3)
 
@@ -93,10 +88,10 @@ def test_results_have_the_project_s_fields(fitted, result_fields):
 
 def test_saved_model_has_the_gap_that_was_measured(fitted):
     config, folder, result = fitted
-    again, model = nhf_fit.load(folder)
+    again, model = train.load(folder)
     assert again == config
     density = get_density(config.density)
-    found = nhf_measures.measure(model, density, 200, 20, 10)
+    found = measures.score_model(model, density, 200, 20, 10)
     for name in ("gap_nats", "gap_elbo_nats", "minima"):
         assert found[name] == pytest.approx(result["metrics"][name], rel=1e-4)
 
@@ -109,8 +104,8 @@ def test_run_that_was_stopped_ends_at_the_same_weights(fitted, tmp_path):
     for path in [whole / "config.json", whole / "log.csv", *kept]:
         there = tmp_path / path.relative_to(whole)
         there.write_bytes(path.read_bytes())
-    nhf_fit.fit_density(config, tmp_path)
-    models = [nhf_fit.load(folder)[1] for folder in (whole, tmp_path)]
+    train.fit_density(config, tmp_path)
+    models = [train.load(folder)[1] for folder in (whole, tmp_path)]
     for one, two in zip(*(model.get_weights() for model in models)):
         np.testing.assert_array_equal(one, two)
 
@@ -119,31 +114,31 @@ def test_folder_of_another_run_is_refused(fitted):
     _, folder, _ = fitted
     other = tiny_config("two_gaussians", "nhf_paper", seed=1)
     with pytest.raises(ValueError, match=r"\['seed'\] differ"):
-        nhf_fit.fit_density(other, folder)
+        train.fit_density(other, folder)
 
 
 def test_batches_depend_on_seed_and_number_alone():
     config = tiny_config("rings", "maf")
-    all_of_them = nhf_fit.training_batches(config, 2).take(3)
+    all_of_them = train.training_batches(config, 2).take(3)
     first, second, third = all_of_them.as_numpy_iterator()
     assert first.shape == (2 * 16, 2)
-    later = next(iter(nhf_fit.training_batches(config, 2, first=2)))
+    later = next(iter(train.training_batches(config, 2, first=2)))
     np.testing.assert_array_equal(later, third)
     assert not np.isclose(first, second).any()
     other = tiny_config("rings", "maf", seed=1)
-    other = next(iter(nhf_fit.training_batches(other, 2)))
+    other = next(iter(train.training_batches(other, 2)))
     assert not np.isclose(first, other).any()
 
 
 @pytest.mark.parametrize(
-    "table, models",
+    "name, models",
     [("nhf_table", ["nhf_paper", "realnvp"]), ("nhf_study", ["width_64"])],
 )
 def test_table_does_what_is_not_done_yet(
-    table, models, fitted, tmp_path, monkeypatch
+    name, models, fitted, tmp_path, monkeypatch
 ):
     def fit_density(config, run_dir, experiment, verbose, figure):
-        assert run_dir.parent == tmp_path / "runs" / table
+        assert run_dir.parent == tmp_path / "runs" / name
         if figure:
             run_dir.mkdir(parents=True)
             (run_dir / "figure9.png").write_bytes(b"drawn")
@@ -152,31 +147,31 @@ def test_table_does_what_is_not_done_yet(
         names |= {"dataset": config.density, "seed": config.seed}
         return {**fitted[2], **names, "config": as_json}
 
-    monkeypatch.setattr(nhf_fit, "make_config", tiny_config)
-    monkeypatch.setattr(nhf_fit, "fit_density", fit_density)
+    monkeypatch.setattr(table, "make_config", tiny_config)
+    monkeypatch.setattr(train, "fit_density", fit_density)
     monkeypatch.setattr(
-        run_folder, "in_own_process", lambda function, *row: function(*row)
+        runs, "in_own_process", lambda function, *row: function(*row)
     )
-    row = (["two_moons"], 2, models, tmp_path, tmp_path / "runs", table)
+    row = (["two_moons"], 2, models, tmp_path, tmp_path / "runs", name)
     lines = []
-    first = nhf_report.make_tables(*row, progress=lines.append)
+    first = table.make_tables(*row, progress=lines.append)
     assert len(lines) == 2 * len(models) and "nats" in lines[0]
     for model in models:
-        assert (tmp_path / table / f"two_moons-{model}-1.json").exists()
-        figure = tmp_path / table / f"two_moons-{model}-0-figure9.png"
-        drawn = table == "nhf_table" and model not in FLOWS
+        assert (tmp_path / name / f"two_moons-{model}-1.json").exists()
+        figure = tmp_path / name / f"two_moons-{model}-0-figure9.png"
+        drawn = name == "nhf_table" and model not in FLOWS
         assert figure.exists() == drawn
         assert f"| {model} |" in first
     assert ("RealNVP's" in first) == ("realnvp" in models)
-    monkeypatch.setattr(nhf_fit, "fit_density", None)  # would fail if called
-    again = nhf_report.make_tables(*row)
-    assert again == first == (tmp_path / f"{table}.md").read_text("utf-8")
+    monkeypatch.setattr(train, "fit_density", None)  # would fail if called
+    again = table.make_tables(*row)
+    assert again == first == (tmp_path / f"{name}.md").read_text("utf-8")
 
 
 @pytest.mark.slow  # compiles
 @pytest.mark.parametrize("kind", FLOWS)
 def test_flows_are_trained_and_measured_by_the_same_loop(kind, tmp_path):
-    result = nhf_fit.fit_density(tiny_config("rings", kind), tmp_path)
+    result = train.fit_density(tiny_config("rings", kind), tmp_path)
     metrics = result["metrics"]
     assert metrics["steps"] == TINY["num_steps"]
     # Hardly trained, it has mass outside of the grid.
@@ -188,7 +183,7 @@ def test_flows_are_trained_and_measured_by_the_same_loop(kind, tmp_path):
 def test_cells_are_means_with_the_error_over_seeds():
     metrics = {"cpu_ms_per_step": 2.0, "dropped_steps": 1}
     metrics |= {"nonfinite_losses": 0, "nonfinite": 0, "minima": None}
-    config = {name: 1 for name in nhf_fit.Config.__annotations__}
+    config = {name: 1 for name in settings.Config.__annotations__}
     results = [
         {
             "model": model,
@@ -200,7 +195,7 @@ def test_cells_are_means_with_the_error_over_seeds():
         for model in ("maf", "realnvp")
         for seed, gap in enumerate([0.1, 0.2, 0.3])
     ]
-    text = nhf_report.format_tables(results)
+    text = table.format_tables(results)
     assert "| maf | 0.200 +- 0.058 |" in text  # 0.1 / sqrt(3)
     assert "| 2.00 |" in text and "| 3 | 0 | 0 | 1.00 |" in text
 
@@ -215,13 +210,13 @@ def test_minima_are_found_where_they_are(scale):
         hamiltonians=[types.SimpleNamespace(potential=four_wells)],
         affine=types.SimpleNamespace(forward=lambda state: scale * state),
     )
-    minima = nhf_minima.find_minima(model, half_width=3.0)
+    minima = measures.find_minima(model, half_width=3.0)
     expected = scale * 1.5 * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
     np.testing.assert_allclose(
         sorted(minima.tolist()), expected, atol=1e-2 * scale
     )
     density = get_density("four_gaussians")
-    found = nhf_minima.measure(model, density)
+    found = measures.score_minima(model, density)
     assert (found["minima"], found["modes"]) == (4, 4)
     assert found["mode_distance"] == pytest.approx(
         1.5 * np.sqrt(2) * (scale - 1), abs=0.03
@@ -234,39 +229,37 @@ def test_slope_and_saddle_have_no_minimum():
             hamiltonians=[types.SimpleNamespace(potential=potential)],
             affine=None,
         )
-        assert nhf_minima.find_minima(model, 2.0).shape == (0, 2)
-    found = nhf_minima.measure(model, get_density("two_gaussians"))
+        assert measures.find_minima(model, 2.0).shape == (0, 2)
+    found = measures.score_minima(model, get_density("two_gaussians"))
     assert found["minima"] == 0 and np.isnan(found["mode_distance"])
 
 
 def test_tables_have_the_rows_that_were_asked_for():
-    rows = nhf_table.configs(None, 2, None, "nhf_table")
+    rows = table.configs(None, 2, None, "nhf_table")
     found = {(row.density, row.model) for row in rows}
     always = [name for name, row in VARIANTS.items() if row.densities is None]
-    assert found >= {(d, m) for d in nhf_table.DENSITIES for m in always}
+    assert found >= {(d, m) for d in table.DENSITIES for m in always}
     assert [row.seed for row in rows] == sorted(row.seed for row in rows)
     assert ("rings", "nhf_fixed_kinetic") not in found
-    studied = {
-        row.model for row in nhf_table.configs(None, 1, None, "nhf_study")
-    }
+    studied = {row.model for row in table.configs(None, 1, None, "nhf_study")}
     assert studied == set(STUDY)
 
 
 def test_a_row_may_differ_for_a_density():
     row = VARIANTS["nhf_fixed_kinetic"]
     assert row.settings_for("two_gaussians") == row.settings
-    nine = nhf_fit.make_config("nine_gaussians", "nhf_fixed_kinetic").settings
+    nine = settings.make_config("nine_gaussians", "nhf_fixed_kinetic").settings
     assert nine.keys() == row.settings.keys()
     assert nine["prior"][0]["arguments"] == {"sigma": 4.5, "beta": 8.0}
 
 
 @pytest.mark.parametrize(
-    "name, table", [(name, t) for t, rows in TABLES.items() for name in rows]
+    "name, of_table", [(name, t) for t, rows in TABLES.items() for name in rows]
 )
-def test_every_row_makes_a_model(name, table):
-    row = TABLES[table][name]
+def test_every_row_makes_a_model(name, of_table):
+    row = TABLES[of_table][name]
     moons = get_density("two_moons")
-    model = nhf_fit.make_model(row.kind, row.settings, moons, 1e-3, 20, 0)
+    model = settings.make_model(row.kind, row.settings, moons, 1e-3, 20, 0)
     assert model.count_params() > 1000
 
 
@@ -281,8 +274,8 @@ def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="multiple of 20. Received: 30"):
         make_config("rings", "maf", num_steps=30)
     with pytest.raises(ValueError, match="Unrecognized.*unit"):
-        nhf_fit.make_model("maf", {"unit": 3}, None, 1e-3, 20, 0)
+        settings.make_model("maf", {"unit": 3}, None, 1e-3, 20, 0)
     with pytest.raises(ValueError, match=r"\['glow'\] and 1 seeds"):
-        next(nhf_table.run(models=["glow"], num_seeds=1))
+        next(table.run(models=["glow"], num_seeds=1))
     with pytest.raises(ValueError, match="'nhf_study'.*Received: 'nhf'"):
-        next(nhf_table.run(table="nhf"))
+        next(table.run(table="nhf"))

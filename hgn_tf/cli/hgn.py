@@ -1,0 +1,304 @@
+"""The commands of videos: data, HGN and pixel HNN, table 1, figures."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+import tfds_physics
+from hgn_tf import data, evaluation, explore, motion_plots, plotting, presets
+from hgn_tf.animation import side_by_side, write_gif
+from hgn_tf.experiments import runs
+from hgn_tf.experiments.hgn import figures, train
+from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, make_config
+from hgn_tf.experiments.hgn.table import in_budget, make_tables
+
+_DEMO = ("physics_pendulum/small_clean", "demo", "runs/demo")
+_SHOWN = 2  # trajectories of the showcase
+# As multiples of the model's dt.
+_WAYS = {"forward": 1.0, "backward": -1.0, "double speed": 2.0}
+# Examples of the split test from here on are in no dataset.
+_FRESH = 1_000_000
+
+
+def add(
+    command: Callable[..., argparse.ArgumentParser],
+    table: Callable[..., argparse.ArgumentParser],
+) -> None:
+    """Adds them to the command line.
+
+    Args:
+      command: Callable (name, function, description) -> its parser.
+      table: The same for `hgn-tf table`.
+    """
+
+    def of_a_model(name, run, description):
+        sub = command(name, run, description)
+        sub.add_argument("model", metavar="RUN_OR_PRESET")
+        sub.add_argument("--out", type=pathlib.Path, required=True)
+        return sub
+
+    command(
+        "datasets",
+        _datasets,
+        "list the datasets and their sizes",
+        data_dir=True,
+    )
+
+    sub = command(
+        "train", _train, "train an HGN, or go on where it was", data_dir=True
+    )
+    sub.add_argument("dataset", help="such as physics_pendulum/small")
+    sub.add_argument("--budget", default="cpu", help=f"one of {list(BUDGETS)}")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=pathlib.Path, help="the run's folder")
+    sub.add_argument("--workers", type=int, default=1, help="for the dataset")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting of the budget, such as num_steps=2000",
+    )
+
+    sub = command(
+        "evaluate", _evaluate, "score a run and write its report", data_dir=True
+    )
+    sub.add_argument("run_dir", type=pathlib.Path, metavar="RUN")
+    sub.add_argument("--examples", type=int, help="of the split test")
+    sub.add_argument("--results", type=pathlib.Path, help="copy the JSON here")
+
+    sub = command(
+        "preset", _preset, "put a run among the shipped models", data_dir=True
+    )
+    sub.add_argument("run_dir", type=pathlib.Path, metavar="RUN")
+    sub.add_argument("--name", required=True, help="such as hgn_pendulum")
+
+    sub = command(
+        "preview", _preview, "draw some trajectories as a GIF", data_dir=True
+    )
+    sub.add_argument("dataset", help="such as physics_two_body")
+    sub.add_argument("--out", type=pathlib.Path, required=True)
+
+    sub = of_a_model("rollout", _rollout, "roll a model's states out, as a GIF")
+    sub.add_argument(
+        "--dt", type=float, help="seconds a step; negative goes back"
+    )
+    sub.add_argument("--steps", type=int, default=29)
+    sub.add_argument("--examples", type=int, default=4)
+
+    sub = of_a_model("sample", _sample, "draw new motions from the prior")
+    sub.add_argument("--steps", type=int, default=29)
+    sub.add_argument("--samples", type=int, default=8)
+    sub.add_argument("--seed", type=int, default=0)
+
+    of_a_model("showcase", _showcase, "truth and model at three speeds, a GIF")
+    of_a_model("explore", _explore, "a page to play with a model")
+
+    sub = command("figure", _figure, "draw a figure of the paper")
+    sub.add_argument("number", type=int, choices=list(figures.FIGURES))
+    sub.add_argument("--out", type=pathlib.Path, required=True)
+
+    sub = table(
+        "hgn",
+        _table,
+        "table 1 of the paper: six models, four systems",
+        data_dir=True,
+    )
+    sub.add_argument("--budget", default="cpu", help=f"one of {list(DATASETS)}")
+    sub.add_argument("--systems", nargs="+", help="all if left out")
+    sub.add_argument("--models", nargs="+", help="all if left out")
+    sub.add_argument("--seeds", type=int, default=1, help="how many")
+    sub.add_argument("--figures", action="store_true", help="6, 7 and 8 too")
+    sub.add_argument("--results", type=pathlib.Path, default="results")
+    sub.add_argument(
+        "--runs", type=pathlib.Path, default="runs", help="their folders"
+    )
+
+    command(
+        "demo", _demo, "the whole path in ten minutes: runs/demo", data_dir=True
+    )
+
+
+def _datasets(options):
+    for name in data.DATASETS:
+        print(name)
+        for config in data.get_builder(name).BUILDER_CONFIGS:
+            builder = data.get_builder(
+                f"{name}/{config.name}", options.data_dir
+            )
+            sizes = ", ".join(f"{k} {v:,}" for k, v in config.sizes.items())
+            print(f"  {config.name:12s} {sizes}")
+            print(f"  {'':12s} {config.description}")
+            if builder.info.splits:
+                size = builder.info.dataset_size
+                print(f"  {'':12s} On this disk: {size}, {builder.data_dir}")
+
+
+def _train(options):
+    config = make_config(
+        options.dataset,
+        options.budget,
+        seed=options.seed,
+        **_settings(options.set),
+    )
+    name = "-".join([*options.dataset.split("/"), options.budget])
+    run_dir = options.out or pathlib.Path("runs") / f"{name}-{options.seed}"
+    _train_and_evaluate(config, run_dir, options.data_dir, options.workers)
+
+
+def _demo(options):
+    dataset, budget, run_dir = _DEMO
+    config = make_config(dataset, budget)
+    _train_and_evaluate(config, pathlib.Path(run_dir), options.data_dir, 1)
+
+
+def _train_and_evaluate(config, run_dir, data_dir, num_workers):
+    # A line an epoch where no terminal shows a moving bar.
+    verbose = 1 if sys.stdout.isatty() else 2
+    train.train(config, run_dir, data_dir, num_workers, verbose)
+    _report(train.evaluate(run_dir, data_dir), run_dir)
+
+
+def _evaluate(options):
+    result = train.evaluate(options.run_dir, options.data_dir, options.examples)
+    _report(result, options.run_dir)
+    if options.results:
+        options.results.mkdir(parents=True, exist_ok=True)
+        path = options.results / f"{options.run_dir.resolve().name}.json"
+        runs.write_json(path, result)
+        print(f"wrote {path}")
+
+
+def _preset(options):
+    card = train.make_preset(options.run_dir, options.name, options.data_dir)
+    print(evaluation.format_scores(card["metrics"]))
+    print(f"\nwrote {presets.FOLDER / options.name}")
+
+
+def _report(result, run_dir):
+    print(
+        f"{result['model']} on {result['dataset']}, budget "
+        f"{result['budget']}, seed {result['seed']}: "
+        f"{result['cpu_seconds']:.0f} CPU-s of training, "
+        f"{result['wall_seconds']:.0f} s\n"
+    )
+    print(evaluation.format_scores(result["metrics"]))
+    print(f"\nwrote {run_dir / 'metrics.json'} and {run_dir / 'report.html'}")
+
+
+def _settings(pairs):
+    """NAME=VALUE pairs with the types of the settings."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set needs NAME=VALUE. Received: {pair!r}.")
+        settings[name] = _parse(value)
+    return settings
+
+
+def _parse(value):
+    if value in ("True", "False"):
+        return value == "True"
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
+
+
+def _load(name):
+    """Dataset and model of a preset or of a run's folder."""
+    if name in presets.list_presets():
+        return presets.card(name)["dataset"], presets.load(name)
+    config, model = train.load(pathlib.Path(name))
+    return config.dataset, model
+
+
+def _preview(options):
+    builder = data.get_builder(options.dataset, options.data_dir)
+    examples = tfds_physics.make_examples(builder.recipe, "train", range(4))
+    plotting.preview(
+        np.stack([example["video"] for example in examples]),
+        np.stack([example["energy"] for example in examples]),
+        examples[0]["time"],
+        options.out,
+    )
+    print(f"wrote {options.out}")
+
+
+def _rollout(options):
+    dataset, model = _load(options.model)
+    builder = data.get_builder(dataset)
+    dt = model.dt if options.dt is None else options.dt
+    test = data.make_trajectories(
+        builder.recipe, "test", range(options.examples)
+    )
+    path = model.rollout(model.infer(test.video), options.steps, dt)
+    times = dt * np.arange(options.steps + 1)
+    truth = data.true_video(builder, test, times)
+    _write_rows(options.out, [truth, model.draw(path).numpy()])
+    print(f"wrote {options.out}: the true motion above, the model below")
+
+
+def _sample(options):
+    _, model = _load(options.model)
+    motion = model.generate(options.samples, options.steps, seed=options.seed)
+    _write_rows(options.out, [motion.video.numpy()])
+    print(f"wrote {options.out}")
+
+
+def _showcase(options):
+    dataset, model = _load(options.model)
+    builder = data.get_builder(dataset)
+    fresh = data.make_trajectories(
+        builder.recipe, "test", range(_FRESH, _FRESH + _SHOWN)
+    )
+    state, num_steps = model.infer(fresh.video), fresh.video.shape[1] - 1
+    truth, drawn = {}, {}
+    for way, speed in _WAYS.items():
+        times = speed * fresh.dt * np.arange(num_steps + 1)
+        truth[way] = data.true_video(builder, fresh, times)
+        path = model.rollout(state, num_steps, speed * model.dt)
+        drawn[way] = model.draw(path).numpy()
+    motion_plots.showcase(truth, drawn, options.out)
+    print(f"wrote {options.out}: the true motion above, the model below")
+
+
+def _explore(options):
+    _, model = _load(options.model)
+    explore.write_page(model, options.out, options.model)
+    print(f"wrote {options.out}")
+
+
+def _figure(options):
+    # Figures 6 to 8 are of `table hgn --figures`, 9 is of `fit`.
+    figures.FIGURES[options.number]().savefig(options.out, dpi=100)
+    print(f"wrote {options.out}")
+
+
+def _write_rows(path, rows):
+    """One row of videos for each of `rows`, [examples, time, ...]."""
+    videos = [side_by_side(list(row)) for row in rows]
+    write_gif(path, side_by_side(videos, vertical=True))
+
+
+def _table(options):
+    tables = make_tables(
+        options.budget,
+        options.systems,
+        options.seeds,
+        options.models,
+        options.results,
+        options.data_dir,
+        options.runs,
+        verbose=2,
+        figures=options.figures,
+        progress=print,
+    )
+    name = in_budget("table1", options.budget)
+    print(f"\n{tables}wrote {options.results / name}.md")

@@ -1,0 +1,64 @@
+"""The commands of Neural Hamiltonian Flows: a fit, and the tables."""
+
+import argparse
+import pathlib
+from collections.abc import Callable
+
+from hgn_tf.cli.hnn import use_one_thread
+
+
+def add(
+    command: Callable[..., argparse.ArgumentParser],
+    table: Callable[..., argparse.ArgumentParser],
+) -> None:
+    """Adds them to the command line.
+
+    Args:
+      command: Callable (name, function, description) -> its parser.
+      table: The same for `hgn-tf table`.
+    """
+    sub = command("fit", _fit, "train an NHF, or a flow, on a density")
+    sub.add_argument("density", help="such as nine_gaussians")
+    sub.add_argument("--model", default="nhf_best", help="row of a table")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=pathlib.Path, help="the run's folder")
+
+    sub = table("nhf", _table, "NHF beside the usual flows, on densities")
+    sub.add_argument("--densities", nargs="+", help="all if left out")
+    sub.add_argument("--models", nargs="+", help="all if left out")
+    sub.add_argument("--seeds", type=int, default=3, help="how many")
+    sub.add_argument(
+        "--study",
+        action="store_true",
+        help="instead: what width, depth, Hamiltonians and prior do",
+    )
+    sub.add_argument("--results", type=pathlib.Path, default="results")
+
+
+# TensorFlow Probability is an extra: only these commands need it.
+def _table(options):
+    use_one_thread()
+    from hgn_tf.experiments.nhf.table import make_tables
+
+    name = "nhf_study" if options.study else "nhf_table"
+    tables = make_tables(
+        options.densities,
+        options.seeds,
+        options.models,
+        options.results,
+        table=name,
+        progress=print,
+    )
+    print(f"\n{tables}wrote {options.results / f'{name}.md'}")
+
+
+def _fit(options):
+    from hgn_tf.experiments.nhf import config, train
+
+    settings = config.make_config(options.density, options.model, options.seed)
+    name = f"nhf-{settings.density}-{settings.model}-{settings.seed}"
+    run_dir = options.out or pathlib.Path("runs") / name
+    result = train.fit_density(settings, run_dir, verbose=2)
+    for name, value in result["metrics"].items():
+        print(f"{name:24s}{value:12.5g}")
+    print(f"wrote {run_dir / 'metrics.json'} and {run_dir / 'figure9.png'}")

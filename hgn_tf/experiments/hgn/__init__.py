@@ -1,0 +1,1 @@
+"""HGN and the pixel HNN on videos: runs, table 1 and figures."""

@@ -1,0 +1,1 @@
+"""Hamiltonian Neural Networks from states: runs, table and figures."""

@@ -1,0 +1,112 @@
+"""One model on one task of the HNN table."""
+
+import dataclasses
+import json
+import pathlib
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hgn_tf.experiments import runs
+from hgn_tf.experiments.hnn.config import (
+    EPOCHS,
+    Config,
+    inner_steps,
+    make_model,
+)
+from hgn_tf.experiments.hnn.measures import score_long, score_model
+from hgn_tf.experiments.hnn.truth import Truth, make_paths
+from hgn_tf.training import peak_memory_mb
+
+# The loss of Adam at a constant rate jumps from step to step, so measures are
+# medians over the weights after each of the last epochs.
+_TAIL = 5
+
+
+def run_one(config: Config, truth: Truth, run_dir: pathlib.Path) -> dict:
+    """Trains and measures one model; leaves it in `run_dir`.
+
+    Returns: what goes into the run's JSON.
+    """
+    keras.utils.set_random_seed(config.seed)
+    model = make_model(config, truth.rows["train"])
+    tail = _Tail()
+    wall, cpu = time.time(), time.process_time()
+    model.fit(
+        training_batches(config, truth.rows["train"]),
+        epochs=EPOCHS,
+        steps_per_epoch=config.num_steps // EPOCHS // model.inner_steps,
+        verbose=0,
+        callbacks=[tail],
+    )
+    wall, cpu = time.time() - wall, time.process_time() - cpu
+    measured = []
+    for weights in tail.weights:
+        model.set_weights(weights)
+        measured.append(score_model(model, config.task, truth))
+    run_dir.mkdir(parents=True, exist_ok=True)
+    runs.save_model(model, run_dir)
+    return {
+        "experiment": "hnn_table",
+        "model": config.model,
+        "dataset": f"hnn_{config.task}",
+        "seed": config.seed,
+        "budget": "paper",
+        "metrics": {
+            name: float(np.median([each[name] for each in measured]))
+            for name in measured[0]
+        }
+        | score_long(model, config.task, truth),
+        "config": _as_json(config),
+        "commit": runs.commit(),
+        "wall_seconds": wall,
+        "cpu_seconds": cpu,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def training_batches(
+    config: Config, rows: dict[str, np.ndarray]
+) -> tf.data.Dataset:
+    """Batches (x, dx_dt), or (x0, path) if the config has a window.
+
+    Each holds those of `inner_steps` steps, one after another. They are drawn
+    with replacement from the seed and their number alone. Paper: a new
+    permutation a step; here that costs more than the step.
+    """
+    if config.window:
+        x, y = make_paths(rows, config.window)
+    else:
+        x, y = rows["x"], rows["dx_dt"]
+    count = inner_steps(config)
+    if not config.batch_size:
+        x, y = (np.concatenate([part] * count) for part in (x, y))
+        return tf.data.Dataset.from_tensors((x, y)).repeat()
+    size = count * config.batch_size
+    x, y = tf.constant(x), tf.constant(y)
+
+    def batch(number):
+        index = tf.random.stateless_uniform(
+            [size], [config.seed, number], 0, len(x), tf.int32
+        )
+        return tf.gather(x, index), tf.gather(y, index)
+
+    return tf.data.Dataset.counter().map(batch).prefetch(2)
+
+
+class _Tail(keras.callbacks.Callback):
+    """Keeps the weights after each of the last epochs."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch >= EPOCHS - _TAIL:
+            self.weights.append(self.model.get_weights())
+
+
+def _as_json(config):
+    return json.loads(json.dumps(dataclasses.asdict(config)))

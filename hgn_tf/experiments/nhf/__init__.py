@@ -1,0 +1,1 @@
+"""Neural Hamiltonian Flows and usual flows: runs, tables and figure 9."""
