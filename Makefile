@@ -10,9 +10,10 @@ PYTHON ?= $(shell for name in python3.12 python3.11 python3.10 python3; do \
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 RUFF = $(shell sed -n 's/^RUFF = \["\(.*\)"\].*/\1/p' setup.py)
+DOCS = $(shell sed -n '/^DOCS = /,/^]/s/^    "\(.*\)",$$/"\1"/p' setup.py)
 METADATA = setup.py pyproject.toml
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint docs bench clean
 .NOTPARALLEL:
 
 help:
@@ -20,6 +21,7 @@ help:
 	@echo 'make demo    dataset, training, evaluation and report: runs/demo'
 	@echo 'make test    the default test run'
 	@echo 'make lint    ruff check and ruff format --check'
+	@echo 'make docs    the documentation as a site: site/index.html'
 	@echo 'make bench   every script of benchmarks/, one after another'
 	@echo 'make clean   remove the environment and build leftovers'
 
@@ -35,12 +37,15 @@ lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: $(VENV)/.stamp-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: $(VENV)/.stamp-run
 	@set -e; for script in benchmarks/*.py; do \
 		echo "== $$script"; $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache
 
 # A stamp is touched last, so an install that was stopped is done again.
 $(VENV)/.stamp-venv:
@@ -68,4 +73,9 @@ $(VENV)/.stamp-test: $(VENV)/.stamp-venv $(METADATA)
 # Ruff alone: linting waits for no TensorFlow.
 $(VENV)/.stamp-lint: $(VENV)/.stamp-venv setup.py
 	$(PIP) install --quiet '$(RUFF)'
+	@touch $@
+
+# The site is read from the source: it waits for no TensorFlow either.
+$(VENV)/.stamp-docs: $(VENV)/.stamp-venv setup.py
+	$(PIP) install --quiet '$(RUFF)' $(DOCS)
 	@touch $@

@@ -5,6 +5,9 @@ import re
 
 import setuptools
 
+# The one place to change the owner: the notebooks' badges, their install line
+# and the links of the documentation read it here.
+URL = "https://github.com/hgn-tf/hgn-tf"
 ROOT = pathlib.Path(__file__).parent
 
 # Read as text: importing hgn_tf here would need TensorFlow at build time.
@@ -33,6 +36,14 @@ INSTALL = [
 ]
 NHF = ["tensorflow-probability[tf]==0.25.0"]
 RUFF = ["ruff==0.17.6"]  # The same version in .pre-commit-config.yaml.
+# Its own lines: the Makefile reads them, to install no more for the site.
+DOCS = [
+    "mkdocs>=1.6,<2",
+    "mkdocs-material>=9.5",
+    "mkdocstrings[python]>=1.0",
+    "griffelib>=2.0",
+    "jupytext",
+]
 NOTEBOOKS = [*NHF, "jupytext", "ipykernel", "nbmake"]
 TEST = [*NOTEBOOKS, "pytest>=8", "pytest-xdist>=3", "dill"]
 
@@ -42,6 +53,13 @@ setuptools.setup(
     description="Hamiltonian Generative Networks for TensorFlow and Keras 3",
     long_description=README.read_text("utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
+    url=URL,
+    project_urls={
+        "Source": URL,
+        "Documentation": f"{URL}/blob/main/docs/index.md",
+        "Changelog": f"{URL}/blob/main/CHANGELOG.md",
+        "Issues": f"{URL}/issues",
+    },
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.13",
@@ -59,8 +77,9 @@ setuptools.setup(
         "beam": ["apache-beam>=2.77", "mlcroissant"],
         "gym": ["gymnasium[classic-control]"],
         "notebooks": NOTEBOOKS,
+        "docs": [*DOCS, *RUFF],  # Ruff sets the signatures.
         "test": TEST,
-        "dev": [*TEST, *RUFF, "build", "pre-commit"],
+        "dev": [*TEST, *RUFF, *DOCS, "build", "pre-commit"],
     },
     entry_points={"console_scripts": ["hgn-tf = hgn_tf.cli:main"]},
     classifiers=[

@@ -27,7 +27,7 @@ from hgn_tf import animation, data, plotting
 hgn_tf.list_presets()
 
 # %% [markdown]
-# What it was trained on, and what it reached:
+# The card of the model says what it was trained on and what it reached:
 
 # %%
 model = hgn_tf.HGN.from_preset("hgn_pendulum")
@@ -35,7 +35,7 @@ card = hgn_tf.presets.card("hgn_pendulum")
 card["dataset"], card["metrics"]["test_fvu"], card["metrics"]["energy_r2"]
 
 # %% [markdown]
-# Four pendulums that it has never seen: videos [4, 30, 32, 32, 3].
+# Four pendulums that the model has never seen: videos [4, 30, 32, 32, 3].
 
 # %%
 builder = data.get_builder(card["dataset"])
@@ -43,8 +43,8 @@ fresh = data.make_trajectories(builder.recipe, "test", range(90_000, 90_004))
 fresh.video.shape
 
 # %% [markdown]
-# From frames to a phase state, one number q and one p a video, and on in
-# every direction, one line each.
+# The model infers a state from the frames, one number q and one number p per
+# video. Then it rolls the state out: one line per direction and speed.
 
 # %%
 state = model.infer(fresh.video)
@@ -64,7 +64,7 @@ rows = {
 plotting.film_strip(rows, every=3, dt=model.dt)
 
 # %% [markdown]
-# The same moving: what was seen above, the model below.
+# The same as a moving picture: the true frames above, the model's below.
 
 # %%
 above = animation.side_by_side(list(fresh.video))
@@ -73,14 +73,14 @@ both = animation.side_by_side([above, below], vertical=True)
 IPython.display.Image(animation.write_gif("forward.gif", both))
 
 # %% [markdown]
-# The learned energy along the rollouts is conserved:
+# The learned energy is conserved along the rollouts:
 
 # %%
 energy = model.energy(model.rollout(state, 29)).numpy()
 plotting.energy_curves({"learned": energy}, model.dt)
 
 # %% [markdown]
-# And motions that nobody filmed, from the prior:
+# States drawn from the prior give motions that nobody filmed:
 
 # %%
 samples = model.generate(num_samples=6, num_steps=29, seed=0).video.numpy()

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # The datasets: physics as video
 #
-# Pendulums, springs and bodies under gravity as TensorFlow Datasets: frames,
-# true states and energies. Makes a small one in seconds; the full ones take
-# some minutes. Runs in about a minute on a CPU.
+# Pendulums, springs and bodies under gravity as TensorFlow Datasets, with
+# frames, true states and energies. A small dataset is made in seconds, a full
+# one in some minutes. This notebook runs in about a minute on a CPU.
 
 # %%
 # %matplotlib inline
@@ -32,8 +32,8 @@ for name in data.DATASETS:
     print(name, list(tfds.builder_cls(name).builder_configs))
 
 # %% [markdown]
-# `physics_pendulum` alone is the paper's: 50,000 videos with noise. `tiny`
-# is for a look.
+# Without a config, `physics_pendulum` is the paper's dataset: 50,000 videos
+# with noise. The config `tiny` has 64 videos.
 
 # %%
 dataset = tfds.load("physics_pendulum/tiny", split="train")
@@ -41,14 +41,15 @@ examples = list(tfds.as_numpy(dataset.take(4)))
 {name: np.shape(value) for name, value in examples[0].items()}
 
 # %% [markdown]
-# Frames, with time from left to right:
+# The frames, time running from left to right:
 
 # %%
 rows = {f"video {i}": example["video"] for i, example in enumerate(examples)}
 plotting.film_strip(rows, every=3, dt=float(examples[0]["dt"]))
 
 # %% [markdown]
-# The true states behind them, which a model of pixels never sees:
+# The true states behind the frames. A model that learns from video never
+# sees them:
 
 # %%
 q, p = (np.stack([example[name] for example in examples]) for name in "qp")
@@ -59,7 +60,7 @@ energy = np.stack([example["energy"] for example in examples])
 plotting.energy_curves({"true": energy}, float(examples[0]["dt"]), unit="J")
 
 # %% [markdown]
-# Every system, moving, with its energies:
+# Three bodies as a moving picture, with their energies:
 
 # %%
 recipe = data.get_builder("physics_three_body/tiny").recipe
@@ -76,8 +77,8 @@ IPython.display.Image(
 # %% [markdown]
 # ## A system of your own
 #
-# A config with other parameters: a pendulum on the moon, larger pictures, no
-# noise. Any example can be made without making the dataset.
+# This config has other parameters: a pendulum with weak gravity, larger
+# pictures and no noise. Any example can be made without the dataset.
 
 # %%
 moon = tfds_physics.PhysicsConfig(
@@ -97,8 +98,8 @@ rows = {f"moon {i}": example["video"] for i, example in enumerate(slow)}
 plotting.film_strip(rows, every=3, dt=float(slow[0]["dt"]))
 
 # %% [markdown]
-# `builder.download_and_prepare()` writes it, and then it is a dataset like the
-# others.
+# `builder.download_and_prepare()` writes the dataset. After that it loads like
+# the others.
 
 # %%
 builder.download_and_prepare()

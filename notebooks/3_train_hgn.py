@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Train a Hamiltonian Generative Network
 #
-# From videos to a learned law of motion by `model.fit`, and what it is worth
-# beside honest yardsticks. About fifteen minutes on two CPU cores: 20,000
-# videos and 5,000 steps, and the measures.
+# `model.fit` learns a law of motion from videos. Then the model is measured
+# beside baselines that learned nothing. All of it takes about fifteen minutes
+# on two CPU cores: 20,000 videos, 5,000 steps and the measures.
 
 # %%
 # %matplotlib inline
@@ -30,7 +30,7 @@ from hgn_tf import animation, data, evaluation, losses, metrics, plotting
 from hgn_tf.evaluation import format_scores
 from hgn_tf.experiments.hgn.config import geco_tolerance
 
-# A few steps where the notebook is only tested.
+# A few steps only when the notebook is tested.
 SMALL = "NOTEBOOK_SMALL" in os.environ
 DATASET = "physics_pendulum/tiny" if SMALL else "physics_pendulum/small_clean"
 EPOCHS, STEPS = (1, 2) if SMALL else (20, 250)
@@ -43,9 +43,9 @@ videos = data.training_batches(builder, BATCH, seed=0)
 videos.element_spec
 
 # %% [markdown]
-# The flat form: a convolutional encoder, then MLPs. One latent coordinate,
-# since a pendulum has one degree of freedom. GECO holds the error of the
-# pictures at a tolerance that no constant image can meet.
+# The flat form has a convolutional encoder, then MLPs. There is one latent
+# coordinate, since a pendulum has one degree of freedom. GECO holds the error
+# of the pictures at a tolerance that no constant image can meet.
 
 # %%
 keras.utils.set_random_seed(0)
@@ -68,11 +68,12 @@ log = {name: np.array(values) for name, values in log.items()}
 plotting.training_curves(log)
 
 # %% [markdown]
-# ## What it is worth
+# ## What the model is worth
 #
-# Beside the mean image, which a model that learned nothing draws, and the
-# frozen first frame. The learned energy should rise with the true one on a
-# line, and running back should end where it began.
+# The table sets the model beside the mean image, which a model that learned
+# nothing draws, and beside the frozen first frame. The learned energy should
+# be a rising line over the true energy. A rollout that is run backward should
+# return to its start.
 
 # %%
 scores, arrays = evaluation.evaluate(model, builder, num_examples=200)
@@ -99,4 +100,4 @@ IPython.display.Image(animation.write_gif("backward.gif", both))
 
 # %% [markdown]
 # `hgn-tf train physics_pendulum/small_clean --budget demo` does the same in a
-# folder with checkpoints, and writes all of this as one page, `report.html`.
+# folder with checkpoints. It writes all of this as one page, `report.html`.

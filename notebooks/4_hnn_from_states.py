@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Hamiltonian Neural Networks from states
 #
-# The baseline of the field: a network for H(q, p), trained on noisy states and
-# their derivatives, beside one that learns the derivatives themselves. About
-# two minutes on a CPU.
+# A Hamiltonian Neural Network learns H(q, p) from noisy states and their
+# derivatives. Beside it stands a network that learns the derivatives
+# themselves. This notebook runs in about two minutes on a CPU.
 
 # %%
 # %matplotlib inline
@@ -38,8 +38,8 @@ x, dx_dt = rows["x"], rows["dx_dt"]
 x.shape
 
 # %% [markdown]
-# Two models of one size. The first learns one number, the energy, and moves by
-# Hamilton's equations; the second learns the movement.
+# Two models of the same size. The first learns one number, the energy, and
+# moves by Hamilton's equations. The second learns the motion itself.
 
 # %%
 models = {
@@ -53,8 +53,9 @@ for name, model in models.items():
     print(name, losses.history["loss"][-1])
 
 # %% [markdown]
-# Their losses are alike, both at the floor of the noise. Their motions are
-# not: from three starts, to t = 20, seven times the span of training.
+# The losses of the two are alike: both are at the floor of the noise. The
+# motions differ. They begin at three starts and go to t = 20, seven times the
+# span of training.
 
 # %%
 starts = np.array([[1.3, 0.0], [1.8, 0.0], [2.2, 0.0]])
@@ -80,5 +81,5 @@ energies = {
 plotting.energy_curves(energies, times[1] - times[0], unit="J")
 
 # %% [markdown]
-# All six tasks of the paper, three seeds, and the measures that its table
-# leaves out: `hgn-tf table hnn`.
+# `hgn-tf table hnn` runs all six tasks of the paper with three seeds. It adds
+# the measures that the paper's table leaves out.

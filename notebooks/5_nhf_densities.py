@@ -13,8 +13,9 @@
 # %% [markdown]
 # # Neural Hamiltonian Flows: densities
 #
-# The same dynamics as a normalizing flow: points are where Hamiltonians take a
-# prior over phase space. Figure 9 of the paper. About four minutes on a CPU.
+# Hamiltonian dynamics as a normalizing flow: learned Hamiltonians move a prior
+# over phase space to the density of the points. The notebook draws figure 9 of
+# the paper. It runs in about four minutes on a CPU.
 
 # %%
 # %matplotlib inline
@@ -32,7 +33,8 @@ SMALL = "NOTEBOOK_SMALL" in os.environ
 STEPS = 20 if SMALL else 8000
 
 # %% [markdown]
-# Nine Gaussians, whose entropy is known: so is how many nats a model loses.
+# The entropy of nine Gaussians is known. So the loss of a model in nats is
+# known too.
 
 # %%
 density = get_density("nine_gaussians")
@@ -40,8 +42,8 @@ points = density.sample(128 * STEPS, seed=0)
 density.entropy()
 
 # %% [markdown]
-# One Hamiltonian, p^2 / 2 + V(q), over four leapfrog steps: its potential gets
-# a minimum at every mode.
+# The flow has one Hamiltonian, p^2 / 2 + V(q), and four leapfrog steps. Its
+# potential gets a minimum at every mode.
 
 # %%
 keras.utils.set_random_seed(0)
@@ -58,14 +60,14 @@ gap = np.mean(density.log_prob(test) - found.log_prob.numpy())
 print(f"{gap:.3f} nats from the truth")
 
 # %% [markdown]
-# Target and learned density, the energies with the minima of V, one step, and
-# the whole flow:
+# The figure shows the target and the learned density, the energies with the
+# minima of V, one step, and the whole flow:
 
 # %%
 write_figure(model, density, "figure9.png")
 IPython.display.Image("figure9.png")
 
 # %% [markdown]
-# With K(p) learned too and more Hamiltonians the density is better and V has
-# no such minima: `VARIANTS["nhf_best"]`. `hgn-tf table nhf` compares them with
-# RealNVP, MAF and neural splines.
+# With K(p) learned too and more Hamiltonians, the density is better and V has
+# no such minima: see `VARIANTS["nhf_best"]`. `hgn-tf table nhf` compares these
+# flows with RealNVP, MAF and neural splines.

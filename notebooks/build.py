@@ -2,19 +2,26 @@
 
 The scripts are in jupytext's percent format. Each notebook gets its badge
 below the title, then the cells of colab.py, which install the package there.
+Both have the address of the project from setup.py.
 """
 
 import pathlib
+import re
 
 import jupytext
 import nbformat
 
-GITHUB_OWNER = "OWNER"  # of the badges and the install line
 FOLDER = pathlib.Path(__file__).parent
+URL = re.search(
+    r'^URL = "([^"]+)"',
+    (FOLDER.parent / "setup.py").read_text("utf-8"),
+    re.MULTILINE,
+)[1]
 _COLAB = "https://colab.research.google.com"
 _BADGE = (
     f"[![Open in Colab]({_COLAB}/assets/colab-badge.svg)]"
-    f"({_COLAB}/github/{GITHUB_OWNER}/hgn-tf/blob/main/notebooks/{{}}.ipynb)"
+    f"({URL.replace('https://github.com', f'{_COLAB}/github')}"
+    "/blob/main/notebooks/{}.ipynb)"
 )
 
 
@@ -36,7 +43,7 @@ def notebook_of(script: pathlib.Path) -> str:
 
 
 def _read(script):
-    text = script.read_text("utf-8").replace("GITHUB_OWNER", GITHUB_OWNER)
+    text = script.read_text("utf-8").replace("PROJECT_URL", URL)
     return jupytext.reads(text, fmt="py:percent")
 
 

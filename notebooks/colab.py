@@ -11,8 +11,8 @@
 # ---
 
 # %% [markdown]
-# On Colab the first cell installs the package, and what
-# TensorFlow Datasets needs beside it. Elsewhere it does nothing.
+# On Colab the first cell installs the package and what TensorFlow Datasets
+# needs. Elsewhere the cell does nothing.
 
 # %%
 import subprocess
@@ -20,7 +20,7 @@ import sys
 
 if "google.colab" in sys.modules:
     packages = [
-        "hgn-tf[nhf] @ git+https://github.com/GITHUB_OWNER/hgn-tf",
+        "hgn-tf[nhf] @ git+PROJECT_URL",
         "importlib_resources",
         "protobuf>=6.31.1,<7",
     ]
