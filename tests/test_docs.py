@@ -59,6 +59,7 @@ def test_readme_code_runs(tmp_path, monkeypatch, data_dir):
     assert (tmp_path / "pendulum.keras").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Even though")  # tf.data keeps its graphs
 @pytest.mark.parametrize(
     "path",
     [path for path in PAGES if "docs" in path.parts and code_of(path)],
