@@ -21,8 +21,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tfds_physics import SYSTEMS, PhysicsConfig, expected_video, render_video
-from tfds_physics.video.examples import make_examples
+from tfds_physics import (
+    SYSTEMS,
+    PhysicsConfig,
+    expected_video,
+    make_examples,
+    render_video,
+)
 
 
 @contextlib.contextmanager
