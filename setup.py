@@ -67,7 +67,7 @@ setuptools.setup(
         include=["hgn_tf", "hgn_tf.*", "tfds_physics", "tfds_physics.*"]
     ),
     package_data={
-        "hgn_tf": ["templates/*", "weights/**/*"],
+        "hgn_tf": ["viz/templates/*", "weights/**/*"],
         "tfds_physics": ["**/README.md", "**/CITATIONS.bib", "**/TAGS.txt"],
     },
     install_requires=INSTALL,

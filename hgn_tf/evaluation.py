@@ -3,8 +3,8 @@
 import numpy as np
 
 from hgn_tf import data, metrics
-from hgn_tf.animation import to_uint8
 from hgn_tf.phase import PhaseState
+from hgn_tf.viz.gif import to_uint8
 
 # dt of a rollout in units of the model's, by name.
 SPEEDS = {"backward": -1.0, "double_speed": 2.0, "half_speed": 0.5}

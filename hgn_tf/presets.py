@@ -5,12 +5,12 @@ weights.npz, its trainable weights in half precision; card.json, the result of
 its run, with data, settings and measures.
 """
 
-import json
-import os
 import pathlib
 
 import keras
 import numpy as np
+
+from hgn_tf import files
 
 FOLDER = pathlib.Path(__file__).parent / "weights"
 _CONFIG, _WEIGHTS, _CARD = "config.json", "weights.npz", "card.json"
@@ -31,7 +31,7 @@ def card(name: str) -> dict:
       as they ship.
     Raises: ValueError: if there is no such preset.
     """
-    return json.loads(_file(name, _CARD).read_text(encoding="utf-8"))
+    return files.read_json(_file(name, _CARD))
 
 
 def load(name: str) -> keras.Model:
@@ -45,14 +45,13 @@ def load(name: str) -> keras.Model:
     Raises: ValueError: if there is no such preset, or its weights are not
       those of its model.
     """
-    config = json.loads(_file(name, _CONFIG).read_text(encoding="utf-8"))
+    config = files.read_json(_file(name, _CONFIG))
     model = keras.saving.deserialize_keras_object(config)
     variables = {
         _key(index): variable
         for index, variable in enumerate(model.trainable_variables)
     }
-    with np.load(_file(name, _WEIGHTS)) as file:
-        weights = dict(file)
+    weights = files.read_arrays(_file(name, _WEIGHTS))
     expected = {key: tuple(each.shape) for key, each in variables.items()}
     found = {key: each.shape for key, each in weights.items()}
     if found != expected:
@@ -93,13 +92,9 @@ def save(
         _key(index): variable.numpy().astype(np.float16)
         for index, variable in enumerate(model.trainable_variables)
     }
-    partial = target / f"partial-{_WEIGHTS}"
-    np.savez_compressed(partial, **weights)
-    os.replace(partial, target / _WEIGHTS)
+    files.write_arrays(target / _WEIGHTS, weights)
     for file, value in ((_CONFIG, config), (_CARD, card)):
-        partial = target / f"partial-{file}"
-        partial.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
-        os.replace(partial, target / file)
+        files.write_json(target / file, value)
     return target
 
 

@@ -1,7 +1,7 @@
 """Model.fit in a run folder: checkpoints, exact resume, logs, clear stops."""
 
 import csv
-import os
+import io
 import pathlib
 import resource
 import time
@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+
+from hgn_tf import files
 
 CHECKPOINT_SUFFIX = ".weights.h5"
 _KEPT_CHECKPOINTS = 2
@@ -120,12 +122,12 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._folder.mkdir(exist_ok=True)
-        for leftover in self._folder.glob("partial-*"):
-            leftover.unlink()
+        for path in self._folder.iterdir():
+            if files.is_partial(path):
+                path.unlink()
         path = self._folder / f"{epoch + 1:06d}{CHECKPOINT_SUFFIX}"
-        partial = path.with_name(f"partial-{path.name}")
-        self.model.save_weights(partial)
-        os.replace(partial, path)
+        with files.replacing(path) as partial:
+            self.model.save_weights(partial)
         for old in checkpoints(self._folder.parent)[:-_KEPT_CHECKPOINTS]:
             old.unlink()
 
@@ -188,12 +190,11 @@ def _trim_log(path, epoch):
     if not rows:
         path.unlink()
         return
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_whole(path, text.getvalue().encode("utf-8"))
 
 
 def _tensorboard(run_dir):

@@ -22,7 +22,8 @@
 import IPython.display
 
 import hgn_tf
-from hgn_tf import animation, data, plotting
+from hgn_tf import data
+from hgn_tf.viz import figures, gif
 
 hgn_tf.list_presets()
 
@@ -61,28 +62,28 @@ rows = {
     "double speed": double_speed[0],
     "half speed": half_speed[0],
 }
-plotting.film_strip(rows, every=3, dt=model.dt)
+figures.film_strip(rows, every=3, dt=model.dt)
 
 # %% [markdown]
 # The same as a moving picture: the true frames above, the model's below.
 
 # %%
-above = animation.side_by_side(list(fresh.video))
-below = animation.side_by_side(list(forward.numpy()))
-both = animation.side_by_side([above, below], vertical=True)
-IPython.display.Image(animation.write_gif("forward.gif", both))
+above = gif.side_by_side(list(fresh.video))
+below = gif.side_by_side(list(forward.numpy()))
+both = gif.side_by_side([above, below], vertical=True)
+IPython.display.Image(gif.write_gif("forward.gif", both))
 
 # %% [markdown]
 # The learned energy is conserved along the rollouts:
 
 # %%
 energy = model.energy(model.rollout(state, 29)).numpy()
-plotting.energy_curves({"learned": energy}, model.dt)
+figures.energy_curves({"learned": energy}, model.dt)
 
 # %% [markdown]
 # States drawn from the prior give motions that nobody filmed:
 
 # %%
 samples = model.generate(num_samples=6, num_steps=29, seed=0).video.numpy()
-sheet = animation.side_by_side(list(samples))
-IPython.display.Image(animation.write_gif("samples.gif", sheet))
+sheet = gif.side_by_side(list(samples))
+IPython.display.Image(gif.write_gif("samples.gif", sheet))

@@ -26,7 +26,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 import tfds_physics  # registers the datasets
-from hgn_tf import data, plotting
+from hgn_tf import data
+from hgn_tf.viz import figures
 
 for name in data.DATASETS:
     print(name, list(tfds.builder_cls(name).builder_configs))
@@ -45,7 +46,7 @@ examples = list(tfds.as_numpy(dataset.take(4)))
 
 # %%
 rows = {f"video {i}": example["video"] for i, example in enumerate(examples)}
-plotting.film_strip(rows, every=3, dt=float(examples[0]["dt"]))
+figures.film_strip(rows, every=3, dt=float(examples[0]["dt"]))
 
 # %% [markdown]
 # The true states behind the frames. A model that learns from video never
@@ -53,11 +54,11 @@ plotting.film_strip(rows, every=3, dt=float(examples[0]["dt"]))
 
 # %%
 q, p = (np.stack([example[name] for example in examples]) for name in "qp")
-plotting.phase_portrait(q, p)
+figures.phase_portrait(q, p)
 
 # %%
 energy = np.stack([example["energy"] for example in examples])
-plotting.energy_curves({"true": energy}, float(examples[0]["dt"]), unit="J")
+figures.energy_curves({"true": energy}, float(examples[0]["dt"]), unit="J")
 
 # %% [markdown]
 # Three bodies as a moving picture, with their energies:
@@ -66,7 +67,7 @@ plotting.energy_curves({"true": energy}, float(examples[0]["dt"]), unit="J")
 recipe = data.get_builder("physics_three_body/tiny").recipe
 made = tfds_physics.make_examples(recipe, "train", range(4))
 IPython.display.Image(
-    plotting.preview(
+    figures.preview(
         np.stack([example["video"] for example in made]),
         np.stack([example["energy"] for example in made]),
         made[0]["time"],
@@ -95,7 +96,7 @@ moon = tfds_physics.PhysicsConfig(
 builder = tfds.builder("physics_pendulum", config=moon)
 slow = tfds_physics.make_examples(builder.recipe, "train", range(2))
 rows = {f"moon {i}": example["video"] for i, example in enumerate(slow)}
-plotting.film_strip(rows, every=3, dt=float(slow[0]["dt"]))
+figures.film_strip(rows, every=3, dt=float(slow[0]["dt"]))
 
 # %% [markdown]
 # `builder.download_and_prepare()` writes the dataset. After that it loads like

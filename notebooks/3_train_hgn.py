@@ -26,9 +26,10 @@ import keras
 import numpy as np
 
 import hgn_tf
-from hgn_tf import animation, data, evaluation, losses, metrics, plotting
+from hgn_tf import data, evaluation, losses, metrics
 from hgn_tf.evaluation import format_scores
 from hgn_tf.experiments.hgn.config import geco_tolerance
+from hgn_tf.viz import figures, gif
 
 # A few steps only when the notebook is tested.
 SMALL = "NOTEBOOK_SMALL" in os.environ
@@ -65,7 +66,7 @@ history = model.fit(videos, epochs=EPOCHS, steps_per_epoch=STEPS, verbose=2)
 # %%
 log = {"epoch": history.epoch, **history.history}
 log = {name: np.array(values) for name, values in log.items()}
-plotting.training_curves(log)
+figures.training_curves(log)
 
 # %% [markdown]
 # ## What the model is worth
@@ -86,17 +87,17 @@ names = {
     "per_frame_frozen_frame": "frozen first frame",
 }
 curves = {label: arrays[name] for name, label in names.items()}
-plotting.mse_curves(curves, model.dt, num_inference_frames=5)
+figures.mse_curves(curves, model.dt, num_inference_frames=5)
 
 # %%
 r2 = metrics.r_squared(arrays["energy_learned"], arrays["energy_true"])
-plotting.energy_scatter(arrays["energy_true"], arrays["energy_learned"], r2)
+figures.energy_scatter(arrays["energy_true"], arrays["energy_learned"], r2)
 
 # %%
-above = animation.side_by_side(list(arrays["truth_backward"]))
-below = animation.side_by_side(list(arrays["model_backward"]))
-both = animation.side_by_side([above, below], vertical=True)
-IPython.display.Image(animation.write_gif("backward.gif", both))
+above = gif.side_by_side(list(arrays["truth_backward"]))
+below = gif.side_by_side(list(arrays["model_backward"]))
+both = gif.side_by_side([above, below], vertical=True)
+IPython.display.Image(gif.write_gif("backward.gif", both))
 
 # %% [markdown]
 # `hgn-tf train physics_pendulum/small_clean --budget demo` does the same in a

@@ -27,7 +27,7 @@ import tensorflow_datasets as tfds
 
 import hgn_tf
 import tfds_physics  # registers the datasets
-from hgn_tf import plotting
+from hgn_tf.viz import figures
 
 SMALL = "NOTEBOOK_SMALL" in os.environ
 EPOCHS = 20 if SMALL else 2000
@@ -65,10 +65,10 @@ paths = {
     name: model.integrate(starts, t_span=(0, 20), t_eval=times)
     for name, model in models.items()
 }
-plotting.phase_portrait(*np.split(paths["HNN"], 2, axis=-1))
+figures.phase_portrait(*np.split(paths["HNN"], 2, axis=-1))
 
 # %%
-plotting.phase_portrait(*np.split(paths["baseline"], 2, axis=-1))
+figures.phase_portrait(*np.split(paths["baseline"], 2, axis=-1))
 
 # %% [markdown]
 # The true energy, 3 (1 - cos q) + p^2, along the paths:
@@ -78,7 +78,7 @@ energies = {
     name: 3 * (1 - np.cos(path[..., 0])) + path[..., 1] ** 2
     for name, path in paths.items()
 }
-plotting.energy_curves(energies, times[1] - times[0], unit="J")
+figures.energy_curves(energies, times[1] - times[0], unit="J")
 
 # %% [markdown]
 # `hgn-tf table hnn` runs all six tasks of the paper with three seeds. It adds

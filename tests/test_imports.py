@@ -18,17 +18,12 @@ HGN_ORDER = [
     "metrics",
     "densities",
     "data",
+    "files",
     "presets",
     "models",
     "training",
-    "animation",
-    "principal",
+    "viz",
     "evaluation",
-    "plotting",
-    "motion_plots",
-    "density_plots",
-    "report",
-    "explore",
     "experiments",
     "cli",
     "__init__",
@@ -121,8 +116,11 @@ def test_metrics_and_losses_import_nothing_of_ours(name):
     assert not own_modules(name)
 
 
-def test_plotting_imports_no_model():
-    imported = own_modules("hgn_tf.plotting")
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if within(name, ["hgn_tf.viz"])]
+)
+def test_pictures_and_pages_import_no_model(name):
+    imported = own_modules(name)
     assert not [m for m in imported if within(m, ["hgn_tf.models"])]
 
 

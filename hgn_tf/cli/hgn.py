@@ -8,12 +8,14 @@ from collections.abc import Callable
 import numpy as np
 
 import tfds_physics
-from hgn_tf import data, evaluation, explore, motion_plots, plotting, presets
-from hgn_tf.animation import side_by_side, write_gif
+from hgn_tf import data, evaluation, presets
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import figures, train
 from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, make_config
 from hgn_tf.experiments.hgn.table import in_budget, make_tables
+from hgn_tf.viz import explore
+from hgn_tf.viz import figures as plots
+from hgn_tf.viz.gif import side_by_side, write_gif
 
 _DEMO = ("physics_pendulum/small_clean", "demo", "runs/demo")
 _SHOWN = 2  # trajectories of the showcase
@@ -222,7 +224,7 @@ def _load(name):
 def _preview(options):
     builder = data.get_builder(options.dataset, options.data_dir)
     examples = tfds_physics.make_examples(builder.recipe, "train", range(4))
-    plotting.preview(
+    plots.preview(
         np.stack([example["video"] for example in examples]),
         np.stack([example["energy"] for example in examples]),
         examples[0]["time"],
@@ -265,7 +267,7 @@ def _showcase(options):
         truth[way] = data.true_video(builder, fresh, times)
         path = model.rollout(state, num_steps, speed * model.dt)
         drawn[way] = model.draw(path).numpy()
-    motion_plots.showcase(truth, drawn, options.out)
+    plots.showcase(truth, drawn, options.out)
     print(f"wrote {options.out}: the true motion above, the model below")
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from hgn_tf.animation import write_whole
+from hgn_tf import files
+from hgn_tf.files import write_whole
 
 
 def read_config(run_dir: pathlib.Path, kind: type):
@@ -51,7 +52,7 @@ def check_folder(config, run_dir: pathlib.Path) -> None:
     if not run_dir.exists():
         return
     # A start that was killed may leave the half of a file, and no more.
-    if all(path.name.endswith(".partial") for path in run_dir.iterdir()):
+    if all(files.is_partial(path) for path in run_dir.iterdir()):
         return
     there = read_config(run_dir, type(config))
     if there != config:

@@ -251,7 +251,7 @@ def test_the_paper_budget_starts_and_steps(tmp_path, model):
 
 def test_a_start_that_was_killed_leaves_its_folder_free(tmp_path):
     config = configs.make_config(DATASET, "demo")
-    (tmp_path / ".config.json.7.partial").write_text('{"data')
+    (tmp_path / "partial-7-config.json").write_text('{"data')
     runs.check_folder(config, tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="config.json"):

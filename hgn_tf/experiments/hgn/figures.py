@@ -11,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 import tfds_physics
-from hgn_tf import data, integrators, metrics, motion_plots, plotting
+from hgn_tf import data, integrators, metrics
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import train
 from hgn_tf.experiments.hgn.config import VARIANTS
 from hgn_tf.phase import PhaseState
+from hgn_tf.viz import figures as plots
 
 _CENTRE, _RADIUS = (1.2, 0.0), 0.35  # of the patch
 _RIM = 400
@@ -29,7 +30,7 @@ def datasets():
         recipe = data.get_builder(name).recipe
         (example,) = tfds_physics.make_examples(recipe, "train", [0])
         rows[name.removeprefix("physics_")] = example["video"]
-    return plotting.film_strip(rows, 3, recipe.dt)
+    return plots.film_strip(rows, 3, recipe.dt)
 
 
 def volumes():
@@ -48,7 +49,7 @@ def volumes():
         )
         path = np.concatenate([part.numpy() for part in states], axis=-1)
         paths[name] = path.transpose(1, 0, 2)
-    return motion_plots.patch_volumes(paths, _EVERY)
+    return plots.patch_volumes(paths, _EVERY)
 
 
 FIGURES = {5: datasets, 10: volumes}
@@ -106,8 +107,8 @@ def write_figures(
             {way: arrays[f"{who}_{name}"][0] for name, way in _WAYS.items()}
             for who in ("truth", "model")
         )
-        figures["figure7"] = motion_plots.rollout_speeds(truth, model, 3, dt)
-        figures["figure8"] = motion_plots.samples(arrays["samples"][:6], 3, dt)
+        figures["figure7"] = plots.rollout_speeds(truth, model, 3, dt)
+        figures["figure8"] = plots.samples(arrays["samples"][:6], 3, dt)
     out_dir.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures.items():
@@ -157,4 +158,4 @@ def _errors(folders, data_dir):
             energies.setdefault(split, {})[name] = (
                 energy - energy.mean()
             ) / spread
-    return motion_plots.rollout_errors(errors, energies, builder.recipe.dt)
+    return plots.rollout_errors(errors, energies, builder.recipe.dt)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from hgn_tf.animation import write_whole
 from hgn_tf.experiments import runs, tables
 from hgn_tf.experiments.hgn import train
 from hgn_tf.experiments.hgn.config import (
@@ -23,6 +22,7 @@ from hgn_tf.experiments.hgn.config import (
     make_config,
 )
 from hgn_tf.experiments.hgn.figures import check_folders, write_figures
+from hgn_tf.files import write_whole
 
 # Pixel MSE x 1e4 over 30 steps, (train, test), in the order of SYSTEMS.
 PAPER = {

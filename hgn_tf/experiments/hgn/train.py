@@ -11,7 +11,7 @@ from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn.config import Config, make_model, train_command
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.pixel_hnn import PixelHNN
-from hgn_tf.report import write_report
+from hgn_tf.viz.report import write_report
 
 
 def train(

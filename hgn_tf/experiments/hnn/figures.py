@@ -5,10 +5,10 @@ import pathlib
 import keras
 import numpy as np
 
-from hgn_tf import plotting
 from hgn_tf.experiments.hnn import truth as truths
 from hgn_tf.experiments.hnn.config import models_of
 from hgn_tf.experiments.hnn.measures import as_states
+from hgn_tf.viz import figures as plots
 
 _SHOWN = 4  # trials
 
@@ -44,13 +44,13 @@ def write_figures(
         name: truths.energy(task, truth, path) for name, path in paths.items()
     }
     figures = {
-        f"{task}-energy.png": plotting.energy_curves(
+        f"{task}-energy.png": plots.energy_curves(
             energies, float(times[1] - times[0]), "J"
         )
     }
     states = {name: np.split(path, 2, axis=-1) for name, path in paths.items()}
     for name, (q, p) in states.items():
-        figures[f"{task}-phase-{name}.png"] = plotting.phase_portrait(
+        figures[f"{task}-phase-{name}.png"] = plots.phase_portrait(
             q, p, like=states["true"]
         )
     for name, figure in figures.items():

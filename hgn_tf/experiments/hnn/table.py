@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from hgn_tf.animation import write_whole
 from hgn_tf.experiments import runs, tables
 from hgn_tf.experiments.hnn import train
 from hgn_tf.experiments.hnn.config import (
@@ -22,6 +21,7 @@ from hgn_tf.experiments.hnn.config import (
 )
 from hgn_tf.experiments.hnn.figures import write_figures
 from hgn_tf.experiments.hnn.truth import load_truth
+from hgn_tf.files import write_whole
 
 # Greydanus et al. 2019, the table of their repository: train loss, test loss,
 # energy MSE; and the CPU-seconds of training with their code, run on two

@@ -5,9 +5,9 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from hgn_tf import density_plots
 from hgn_tf.densities import Density
 from hgn_tf.experiments.nhf.measures import find_minima
+from hgn_tf.viz import figures as plots
 
 _SAMPLES = 1000  # as in the paper, with a bandwidth of 0.3
 _PATHS = 150
@@ -37,7 +37,7 @@ def write_figure(model, density: Density, path: pathlib.Path) -> None:
         energies = _energies(model, half_width)
         motions = _motions(model)
         minima = find_minima(model, density.half_width)
-    figure = density_plots.density_panels(
+    figure = plots.density_panels(
         samples, energies, motions, half_width, minima
     )
     figure.savefig(path, dpi=150)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from hgn_tf.animation import write_whole
 from hgn_tf.densities import get_density
 from hgn_tf.experiments import runs, tables
 from hgn_tf.experiments.nhf import train
 from hgn_tf.experiments.nhf.config import TABLES, Config, make_config
+from hgn_tf.files import write_whole
 
 DENSITIES = (
     "two_gaussians",

@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from hgn_tf.animation import data_uri, frame_sheet, write_whole
+from hgn_tf.files import write_whole
 from hgn_tf.phase import PhaseState
-from hgn_tf.plotting import STYLE
-from hgn_tf.principal import principal_line
+from hgn_tf.viz.figures import STYLE, principal_line
+from hgn_tf.viz.gif import data_uri, frame_sheet
 
 _SAMPLES = 256  # from the prior, to see where states are
 _REACH = 2.5  # spreads of the states, that the landscape shows
@@ -77,7 +77,9 @@ def write_page(
         "energies": model.energy(states).numpy().astype(float).tolist(),
     }
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hgn_tf"), autoescape=True, trim_blocks=True
+        loader=jinja2.PackageLoader("hgn_tf.viz"),
+        autoescape=True,
+        trim_blocks=True,
     )
     text = environment.get_template("explore.html.jinja").render(
         title=title,

@@ -18,13 +18,9 @@ import markupsafe
 import matplotlib
 import numpy as np
 
-from hgn_tf import plotting
-from hgn_tf.animation import (
-    data_uri,
-    frame_sheet,
-    side_by_side,
-    write_whole,
-)
+from hgn_tf.files import write_whole
+from hgn_tf.viz import figures
+from hgn_tf.viz.gif import data_uri, frame_sheet, side_by_side
 
 FILES = {
     "config.json": "hgn-tf train",
@@ -62,7 +58,7 @@ def write_report(run_dir: str | os.PathLike, command: str = "") -> pathlib.Path:
     run_dir = pathlib.Path(run_dir)
     config, log, results, arrays = _read_run(run_dir)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hgn_tf"),
+        loader=jinja2.PackageLoader("hgn_tf.viz"),
         autoescape=True,
         trim_blocks=True,
     )
@@ -187,7 +183,7 @@ def _motions(arrays, metrics):
         truth, model = arrays[f"truth_{name}"], arrays[f"model_{name}"]
         dt = float(arrays["dt"]) * speed
         every = max(1, math.ceil(truth.shape[1] / MAX_STRIP_FRAMES))
-        strip = plotting.film_strip(
+        strip = figures.film_strip(
             {"truth": truth[0], "model": model[0]}, every=every, dt=dt
         )
         rows = [side_by_side(truth), side_by_side(model)]
@@ -235,9 +231,9 @@ def _figures(arrays, metrics, log):
     """Name -> inline SVG, of each figure that the arrays allow."""
     dt = float(arrays["dt"])
     given = int(arrays.get("num_inference_frames", 0))
-    figures = {
-        "training": plotting.training_curves(log),
-        "per_frame": plotting.mse_curves(
+    drawn = {
+        "training": figures.training_curves(log),
+        "per_frame": figures.mse_curves(
             _curves(arrays, "per_frame_"),
             dt,
             {
@@ -250,23 +246,23 @@ def _figures(arrays, metrics, log):
     }
     if "long_model" in arrays:
         curves = _curves(arrays, "long_")
-        figures["long"] = plotting.mse_curves(curves, dt, None, given)
+        drawn["long"] = figures.mse_curves(curves, dt, None, given)
     if "learned_energy_along" in arrays:
         along = arrays["learned_energy_along"][:6]
-        figures["energy_along"] = plotting.energy_curves(
+        drawn["energy_along"] = figures.energy_curves(
             {f"{len(along)} rollouts of the model": along}, dt
         )
     if "energy_true" in arrays and "energy_learned" in arrays:
-        figures["energy_scatter"] = plotting.energy_scatter(
+        drawn["energy_scatter"] = figures.energy_scatter(
             arrays["energy_true"],
             arrays["energy_learned"],
             metrics.get("energy_r2", math.nan),
         )
     if "latent_q" in arrays and "latent_p" in arrays:
-        figures["phase"] = plotting.phase_portrait(
+        drawn["phase"] = figures.phase_portrait(
             arrays["latent_q"][:6], arrays["latent_p"][:6]
         )
-    return {name: _svg(figure) for name, figure in figures.items()}
+    return {name: _svg(figure) for name, figure in drawn.items()}
 
 
 def _curves(arrays, prefix):
@@ -284,8 +280,8 @@ def _svg(figure):
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(text, format="svg", transparent=True)
     svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace(plotting.INK, "currentColor")
-    svg = svg.replace(plotting.PALETTE[0].lower(), "var(--accent)")
+    svg = svg[svg.index("<svg") :].replace(figures.INK, "currentColor")
+    svg = svg.replace(figures.PALETTE[0].lower(), "var(--accent)")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
+from hgn_tf.files import write_whole
+
 GUTTER = 128  # Grey between frames, seen on dark and on light.
 
 
@@ -123,21 +125,3 @@ def write_gif(
         duration=1000 / fps,
     )  # fmt: skip
     return write_whole(path, data.getvalue())
-
-
-def write_whole(path: str | os.PathLike, data: bytes) -> pathlib.Path:
-    """Writes a file beside its place, then renames it: whole or not at all.
-
-    Args:
-      path: Where the file goes; what is there is replaced.
-      data: What the file holds.
-    Returns: The path.
-    """
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import hgn_tf
-from hgn_tf import explore, networks
+from hgn_tf import networks
 from hgn_tf.__main__ import main
+from hgn_tf.viz import explore
 
 GRID, STEPS = 3, 6
 

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from hgn_tf import report
+from hgn_tf.viz import report
 
 DT, SIZE = 0.125, 32
 BACKGROUND = np.array([0.321, 0.349, 0.368])

@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from hgn_tf import animation
+from hgn_tf.viz import gif
 
 COLORS = np.array([[255, 0, 0], [0, 0, 255], [82, 89, 94]], np.uint8)
 
@@ -16,13 +16,13 @@ def make_video():
 
 def test_floats_and_bytes_are_the_same_frames():
     video = make_video()
-    np.testing.assert_array_equal(animation.to_uint8(video / 255.0), video)
-    clipped = animation.to_uint8(np.array([-0.5, 1.5, np.nan]))
+    np.testing.assert_array_equal(gif.to_uint8(video / 255.0), video)
+    clipped = gif.to_uint8(np.array([-0.5, 1.5, np.nan]))
     np.testing.assert_array_equal(clipped, [0, 255, 0])
 
 
 def test_gif_has_the_frames_enlarged_and_loops(tmp_path):
-    path = animation.write_gif(tmp_path / "x.gif", make_video(), fps=8, scale=4)
+    path = gif.write_gif(tmp_path / "x.gif", make_video(), fps=8, scale=4)
     with PIL.Image.open(path) as image:
         assert (image.size, image.n_frames) == ((16, 8), 3)
         assert image.info["loop"] == 0
@@ -35,32 +35,18 @@ def test_gif_has_the_frames_enlarged_and_loops(tmp_path):
 
 def test_side_by_side_adds_gutters_only_between():
     video = make_video()
-    wide = animation.side_by_side([video, video, video], gutter=1)
+    wide = gif.side_by_side([video, video, video], gutter=1)
     assert wide.shape == (3, 2, 14, 3)
-    np.testing.assert_array_equal(wide[:, :, 4], animation.GUTTER)
+    np.testing.assert_array_equal(wide[:, :, 4], gif.GUTTER)
     np.testing.assert_array_equal(wide[:, :, 10:], video)
-    tall = animation.side_by_side([video, video], gutter=2, vertical=True)
+    tall = gif.side_by_side([video, video], gutter=2, vertical=True)
     assert tall.shape == (3, 6, 4, 3)
-
-
-def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "report.html"
-    animation.write_whole(path, b"old")
-
-    def full_disk(*args):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("os.replace", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        animation.write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_wrong_frames_get_a_clear_error(tmp_path):
     with pytest.raises(TypeError, match="uint8 or floats"):
-        animation.to_uint8(np.zeros(3, np.int64))
+        gif.to_uint8(np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="one shape"):
-        animation.side_by_side([make_video(), make_video()[1:]])
+        gif.side_by_side([make_video(), make_video()[1:]])
     with pytest.raises(ValueError, match="must have shape"):
-        animation.write_gif(tmp_path / "x.gif", make_video()[0])
+        gif.write_gif(tmp_path / "x.gif", make_video()[0])

@@ -1,0 +1,1 @@
+"""What is drawn and written to be looked at: figures, GIFs, pages."""

@@ -1,0 +1,49 @@
+"""Files are whole or not there, and read back as they were written."""
+
+import numpy as np
+import pytest
+
+from hgn_tf import files
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    files.write_whole(path, b"old")
+
+    def full_disk(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        files.write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_leaves_is_told_by_its_name(tmp_path):
+    with files.replacing(tmp_path / "model.keras") as partial:
+        assert files.is_partial(partial) and partial.suffix == ".keras"
+        partial.write_bytes(b"half")
+        assert not (tmp_path / "model.keras").exists()
+    assert not files.is_partial(tmp_path / "model.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_json_and_arrays_come_back_and_nan_as_null(tmp_path):
+    value = {"a": 1.5, "b": {"c": float("nan")}, "d": [1, "two"]}
+    files.write_json(tmp_path / "x.json", value)
+    expected = {**value, "b": {"c": None}}
+    assert files.read_json(tmp_path / "x.json") == expected
+    arrays = {"x": np.arange(3), "y": np.ones((2, 2), np.float16)}
+    files.write_arrays(tmp_path / "x.npz", arrays)
+    found = files.read_arrays(tmp_path / "x.npz")
+    assert list(found) == ["x", "y"]
+    for name in arrays:
+        np.testing.assert_array_equal(found[name], arrays[name])
+        assert found[name].dtype == arrays[name].dtype
+
+
+def test_json_that_is_no_dictionary_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text("3")
+    with pytest.raises((TypeError, ValueError)):
+        files.read_json(tmp_path / "x.json")
