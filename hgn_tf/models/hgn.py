@@ -1,17 +1,52 @@
 """The Hamiltonian Generative Network: frames -> state -> motion -> frames."""
 
+from typing import NamedTuple
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from hgn_tf import integrators, losses, presets
-from hgn_tf.models import frames
-from hgn_tf.models.finite_steps import CountedSteps
-from hgn_tf.models.inference import HGNOutput, Inference
-from hgn_tf.networks import build_once, layer_from, serializable
+from hgn_tf.models import video as videos
+from hgn_tf.models.collapse import LatentMotion, latent_motion
+from hgn_tf.models.steps import GuardedModel
+from hgn_tf.networks import (
+    build_once,
+    layer_from,
+    serializable,
+    split_state,
+)
+from hgn_tf.phase import PhaseState, time_derivative
+
+
+class Posterior(NamedTuple):
+    """q(z | frames): mean and log standard deviation, [batch, *latent]."""
+
+    mean: tf.Tensor
+    log_scale: tf.Tensor
+
+
+class HGNOutput(NamedTuple):
+    """What the path makes of a batch of videos.
+
+    video [batch, time, height, width, channels], about 0 to 1; states over
+    time, q and p [batch, time, ...]; the posterior of the first state.
+    """
+
+    video: tf.Tensor
+    states: PhaseState
+    posterior: Posterior
+
+
+class Motion(NamedTuple):
+    """Frames [batch, time, ...] and the states that they were drawn from."""
+
+    video: tf.Tensor
+    states: PhaseState
 
 
 @serializable
-class HGN(Inference, CountedSteps, keras.Model):
+class HGN(GuardedModel):
     """Learns the laws of motion of a system from videos of it.
 
     The first `num_inference_frames` frames give a posterior over z, f_psi
@@ -71,7 +106,7 @@ class HGN(Inference, CountedSteps, keras.Model):
         seed=0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         # `compile` then leaves XLA off unless asked for: on a CPU it makes
         # convolutions slower.
         self.supports_jit = False
@@ -95,10 +130,10 @@ class HGN(Inference, CountedSteps, keras.Model):
         self.dt = dt
         self.sample = sample
         self.geco = layer_from(geco) or losses.Geco()
-        self.seed = seed
-        self._add_counters()
-        self._reconstruction = keras.metrics.Mean("reconstruction")
-        self._kl = keras.metrics.Mean("kl")
+        # One for each term of the objective.
+        self._term_means = {
+            name: keras.metrics.Mean(name) for name in ("reconstruction", "kl")
+        }
         self._compiled_rollout = tf.function(
             self._rollout, reduce_retracing=True
         )
@@ -139,24 +174,114 @@ class HGN(Inference, CountedSteps, keras.Model):
 
     def fit(self, x=None, *args, **kwargs):
         """As `keras.Model.fit`, on videos or dictionaries with a "video"."""
-        x = self._prepare(x)
-        if isinstance(x, tf.data.Dataset):
-            # It comes in its own order; Keras would warn that it keeps it.
-            kwargs.setdefault("shuffle", False)
-        return super().fit(x, *args, **kwargs)
+        return super().fit(self._prepare(x), *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`: every frame, from the posterior's mean."""
-        x = self._prepare(x)
-        return super().evaluate(x, *args, **kwargs)
+        return super().evaluate(self._prepare(x), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """As `keras.Model.predict`: an HGNOutput of arrays."""
-        x = self._prepare(x)
-        return super().predict(x, *args, **kwargs)
+        return super().predict(self._prepare(x), *args, **kwargs)
 
-    def call(self, video, training=False):
-        video = frames.video_of(video)
+    def infer(self, video) -> PhaseState:
+        """The phase state at the first frame, from the posterior's mean.
+
+        Args:
+          video: [batch, time, height, width, channels], uint8 or floats in
+            [0, 1]; the first `num_inference_frames` frames are used.
+        Returns: PhaseState of shape [batch, ...].
+        Raises: ValueError: if the frames do not fit.
+        """
+        video = videos.check_frames(
+            video, self.num_inference_frames, self._frame_shape
+        )
+        posterior = self._encode(videos.to_float_video(video))
+        return self._first_state(posterior, sample=False)
+
+    def rollout(self, state, num_steps, dt=None) -> PhaseState:
+        """The states at 0, dt, ..., num_steps * dt from `state`.
+
+        Args:
+          state: PhaseState of shape [batch, ...].
+          num_steps: How many steps, 0 or more.
+          dt: Seconds a step; None for the model's. Negative goes back, half
+            the model's is half speed.
+        Returns: PhaseState of shape [batch, num_steps + 1, ...].
+        Raises: ValueError: if dt is 0 or num_steps negative.
+        """
+        dt = integrators.check_dt(self.dt if dt is None else dt)
+        # As a tensor: another dt needs no other graph.
+        return self._compiled_rollout(
+            *state, tf.constant(dt, state.q.dtype), int(num_steps)
+        )
+
+    def decode(self, q):
+        """Frames [batch, time, ...] of positions q [batch, time, ...]."""
+        return videos.decode_in_parts(self._compiled_decoder, q)
+
+    def draw(self, states):
+        """Frames [batch, time, height, width, channels] of states in time."""
+        return self.decode(states.q)
+
+    def generate(self, num_samples, num_steps, dt=None, seed=0) -> Motion:
+        """New motions, from states drawn from the prior z ~ N(0, 1).
+
+        Args:
+          num_samples: How many.
+          num_steps: Steps of each; there is one frame more.
+          dt: Seconds a step; None for the model's.
+          seed: Of the prior; equal seeds give equal motions.
+        Returns: Motion, video [num_samples, num_steps + 1, ...].
+        Raises: ValueError: for a deterministic model, which has no prior.
+        """
+        if not self.sample:
+            raise ValueError(
+                "`generate` needs a model trained with `sample=True`: without "
+                "the KL term no prior was learned. Received: sample=False."
+            )
+        shape = [num_samples, *self.encoder.latent_shape]
+        z = tf.random.stateless_normal(shape, [seed, 0])
+        states = self.rollout(self._to_state(z), num_steps, dt)
+        return Motion(self.decode(states.q), states)
+
+    def energy(self, state) -> tf.Tensor:
+        """The learned H(q, p): [batch], or [batch, time] of states in time."""
+        if len(state.q.shape) == len(self._state_shape) + 1:
+            return self.hamiltonian(*state)
+        return videos.energy_in_time(self.hamiltonian, state)
+
+    def motion(self, video) -> LatentMotion:
+        """Whether the learned H moves the data, or has collapsed.
+
+        A model may end with a constant image: what |grad H| moves is then next
+        to nothing beside the spread of the states, or of the pictures, or the
+        states are all one.
+
+        Args:
+          video: As in `infer`; the states looked at are those of the rollout
+            over its frames.
+        Returns: LatentMotion; a frame is a step of `dt`.
+        """
+        path = self.rollout(self.infer(video), video.shape[1] - 1)
+        states = PhaseState(
+            *(tf.reshape(part, [-1, *part.shape[2:]]) for part in path)
+        )
+        change = time_derivative(self.hamiltonian, states)
+        carried = path.q + self.dt * tf.reshape(change.q, tf.shape(path.q))
+        recorded = videos.to_float_video(video)
+        return latent_motion(
+            _in_rows(states),
+            self.dt * _in_rows(change),
+            self.decode(path.q).numpy(),
+            self.decode(carried).numpy(),
+            tf.reshape(recorded, [-1, *recorded.shape[2:]]).numpy(),
+        )
+
+    def call(self, video, training=False, objective=False):
+        video = videos.to_float_video(video)
+        if objective:
+            return self._objective(video)
         posterior = self._encode(video)
         state = self._first_state(posterior, sample=training and self.sample)
         states = self._rollout(
@@ -165,26 +290,17 @@ class HGN(Inference, CountedSteps, keras.Model):
         return HGNOutput(self._decode_frames(states.q), states, posterior)
 
     def train_step(self, data):
-        video = frames.video_of(data)
-        loss, error, kl = self._descend(
-            lambda: self._objective(video),
-            lambda error, kl: self.geco.update(error),
-        )
-        self._track_terms(loss, error, kl)
-        return {
-            **self.get_metrics_result(),
-            "geco_multiplier": self.geco.multiplier,
-            "dropped_steps": tf.identity(self.dropped_steps.value),
-        }
+        logs = super().train_step(data)
+        return {**logs, "geco_multiplier": self.geco.multiplier}
 
     def test_step(self, data):
-        video = frames.video_of(data)
+        video = videos.to_float_video(data)
         output = self(video, training=False)
-        error = losses.reconstruction(video, output.video)
-        kl = self._divergence(output.posterior)
-        self._track_terms(
-            self.geco.objective(error, kl, frames.pixels_of(video)), error, kl
-        )
+        terms = {
+            "reconstruction": losses.reconstruction(video, output.video),
+            "kl": self._divergence(output.posterior),
+        }
+        self._track_terms(self._weigh(terms, video), terms)
         return self.get_metrics_result()
 
     def get_config(self):
@@ -203,8 +319,72 @@ class HGN(Inference, CountedSteps, keras.Model):
             "seed": self.seed,
         }
 
+    def _prepare(self, data):
+        data, shape = videos.check_data(
+            data, self.num_inference_frames, self._frame_shape
+        )
+        # `train_step` takes the path apart, so Keras would not build for it.
+        if not self.built:
+            self.build((None, *shape[1:]))
+        return data
+
+    @property
+    def _state_shape(self):
+        if self.state_net is not None:
+            return self.state_net.state_shape
+        *size, channels = self.encoder.latent_shape
+        return (*size, channels // 2)
+
+    @property
+    def _frame_shape(self):
+        """Height, width and channels once built, or None."""
+        config = self.get_build_config()
+        return tuple(config["input_shape"][-3:]) if config else None
+
+    def _encode(self, video):
+        return Posterior(*self.encoder(video[:, : self.num_inference_frames]))
+
+    def _first_state(self, posterior, sample):
+        z = posterior.mean
+        if sample:
+            noise = tf.random.stateless_normal(tf.shape(z), self._noise_seed(0))
+            z += tf.exp(posterior.log_scale) * noise
+        return self._to_state(z)
+
+    def _to_state(self, z):
+        return split_state(z) if self.state_net is None else self.state_net(z)
+
+    def _rollout(self, q, p, dt, num_steps, training=False):
+        # A loop traces faster, but TF 2.20-2.21 cannot take the gradient of a
+        # looped convolution's gradient: grappler's memory optimiser fails.
+        unroll = training and len(q.shape) > 2
+        return integrators.rollout(
+            self.hamiltonian,
+            PhaseState(q, p),
+            dt,
+            num_steps,
+            self.integrator,
+            unroll=unroll,
+        )
+
+    def _decode_frames(self, q):
+        return videos.decode_frames(self.decoder, q)
+
+    def _step(self, data):
+        video = videos.to_float_video(data)
+
+        def objective():
+            # By way of `call`: so every part learns that it is in training.
+            terms = self(video, training=True, objective=True)
+            return self._weigh(terms, video), terms
+
+        loss, terms = self._descend(
+            objective, lambda terms: self.geco.update(terms["reconstruction"])
+        )
+        self._track_terms(loss, terms)
+
     def _objective(self, video):
-        """Loss, reconstruction error and KL of a training step."""
+        """The terms of a training step by name, each [batch]."""
         posterior = self._encode(video)
         state = self._first_state(posterior, self.sample)
         states = self._rollout(
@@ -213,13 +393,21 @@ class HGN(Inference, CountedSteps, keras.Model):
         q, target = states.q, video
         count, length = self.num_decoded_frames, video.shape[1]
         if count is not None and (count < length or self.curriculum_steps):
-            q, target = frames.draw_frames(
+            q, target = videos.draw_frames(
                 q, target, count, self._horizon(length), self._noise_seed(1)
             )
-        error = losses.reconstruction(target, self._decode_frames(q))
-        kl = self._divergence(posterior)
-        loss = self.geco.objective(error, kl, frames.pixels_of(video))
-        return loss, error, kl
+        return {
+            "reconstruction": losses.reconstruction(
+                target, self._decode_frames(q)
+            ),
+            "kl": self._divergence(posterior),
+        }
+
+    def _weigh(self, terms, video):
+        """The loss, a number, that the terms make together."""
+        return self.geco.objective(
+            terms["reconstruction"], terms["kl"], videos.num_pixels(video)
+        )
 
     def _horizon(self, length):
         if not self.curriculum_steps:
@@ -233,12 +421,9 @@ class HGN(Inference, CountedSteps, keras.Model):
             return tf.zeros_like(losses.gaussian_kl(*posterior))
         return losses.gaussian_kl(*posterior)
 
-    def _track_terms(self, loss, error, kl):
-        self._track(
-            (self._loss_tracker, loss),
-            (self._reconstruction, error),
-            (self._kl, kl),
-        )
+    def _track_terms(self, loss, terms):
+        means = ((self._term_means[name], terms[name]) for name in terms)
+        self._track((self._loss_tracker, loss), *means)
 
 
 def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):
@@ -258,3 +443,9 @@ def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):
             f"`num_decoded_frames`. Received: {curriculum_steps} and "
             f"{decoded}."
         )
+
+
+def _in_rows(state):
+    """[batch, size] of both halves."""
+    flat = [part.numpy().reshape(len(part), -1) for part in state]
+    return np.concatenate(flat, axis=1)

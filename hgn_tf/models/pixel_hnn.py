@@ -1,24 +1,36 @@
 """The pixel HNN: an autoencoder of pairs of frames, with an HNN on its code."""
 
+from typing import NamedTuple
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from hgn_tf import integrators, losses
-from hgn_tf.models import observations
-from hgn_tf.models.finite_steps import CountedSteps
+from hgn_tf.models import video as videos
+from hgn_tf.models.collapse import LatentMotion, latent_motion
 from hgn_tf.models.hnn import HNN
-from hgn_tf.models.inner_steps import run_steps
-from hgn_tf.models.pixel_inference import PixelHNNOutput, PixelInference
+from hgn_tf.models.steps import GuardedModel
 from hgn_tf.networks import (
     build_once,
     layer_from,
     serializable,
     split_state,
 )
+from hgn_tf.phase import PhaseState
+
+_RTOL = 1e-6  # of rollouts; the field is float32
+
+
+class PixelHNNOutput(NamedTuple):
+    """An observation drawn again, [batch, ...], and its state [batch, dof]."""
+
+    observation: tf.Tensor
+    state: PhaseState
 
 
 @serializable
-class PixelHNN(PixelInference, CountedSteps, keras.Model):
+class PixelHNN(GuardedModel):
     """Encodes pairs of frames to z = (q, p) and learns H(q, p) there.
 
     Trained by `compile`, `fit`, with x an observation and x' the next one,
@@ -54,7 +66,6 @@ class PixelHNN(PixelInference, CountedSteps, keras.Model):
     Attributes:
       num_inference_frames: 2, what a state is inferred from.
       sample: False: there is no prior to sample from.
-      inner_steps: As of `StateField`.
     Call: videos [batch, time, height, width, channels], uint8 or floats in
       [0, 1], of which the first pair is taken, or vectors [batch, size] ->
       PixelHNNOutput.
@@ -64,6 +75,9 @@ class PixelHNN(PixelInference, CountedSteps, keras.Model):
     Source: the HGN paper, A.3; Greydanus et al. 2019, Hamiltonian Neural
       Networks, section 5.
     """
+
+    num_inference_frames = 2
+    sample = False
 
     def __init__(
         self,
@@ -77,7 +91,7 @@ class PixelHNN(PixelInference, CountedSteps, keras.Model):
         seed=0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         # `compile` then leaves XLA off. On a CPU it gains nothing here and
         # makes convolutions slower.
         self.supports_jit = False
@@ -93,10 +107,7 @@ class PixelHNN(PixelInference, CountedSteps, keras.Model):
         self.dt = dt
         self.hnn_weight = hnn_weight
         self.weight_decay = weight_decay
-        self.seed = seed
-        self.inner_steps = 1
         self._observation_shape = None
-        self._add_counters()
         self._term_means = [
             keras.metrics.Mean(name)
             for name in ("reconstruction", "canonical", "field")
@@ -141,11 +152,7 @@ class PixelHNN(PixelInference, CountedSteps, keras.Model):
           *args: Of `keras.Model.fit`.
           **kwargs: Likewise.
         """
-        x = self._prepare(x, y, needed=3)
-        if isinstance(x, tf.data.Dataset):
-            # It comes in its own order; Keras would warn that it keeps it.
-            kwargs.setdefault("shuffle", False)
-        return super().fit(x, y, *args, **kwargs)
+        return super().fit(self._prepare(x, y, needed=3), y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.evaluate`, on what `fit` takes: every pair."""
@@ -157,19 +164,105 @@ class PixelHNN(PixelInference, CountedSteps, keras.Model):
         x = self._prepare(x, None, needed=2)
         return super().predict(x, *args, **kwargs)
 
+    def infer(self, x) -> PhaseState:
+        """The state at the first frame, from the first two; or of vectors.
+
+        Args:
+          x: [batch, time, height, width, channels], uint8 or floats in
+            [0, 1], or vectors [batch, size].
+        Returns: PhaseState of shape [batch, dof].
+        Raises: ValueError: if they do not fit.
+        """
+        x = self._prepare(x, None, needed=2)
+        return split_state(self._compiled_encoder(videos.first_pair(x)))
+
+    def rollout(self, state, num_steps, dt=None) -> PhaseState:
+        """The states at 0, dt, ..., num_steps * dt by scipy's solve_ivp.
+
+        Args:
+          state: PhaseState of shape [batch, dof].
+          num_steps: How many steps, 0 or more.
+          dt: Seconds a step; None for the model's, a frame. Negative goes
+            back, half the model's is half speed.
+        Returns: PhaseState of shape [batch, num_steps + 1, dof].
+        Raises:
+          ValueError: if dt is 0 or num_steps negative.
+          ArithmeticError: if the field cannot be followed.
+        """
+        dt = integrators.check_dt(self.dt if dt is None else dt)
+        if num_steps < 0:
+            raise ValueError(
+                f"`num_steps` must be 0 or more. Received: {num_steps}."
+            )
+        start = np.concatenate([np.asarray(part) for part in state], axis=-1)
+        path = start[:, None]
+        if num_steps:
+            times = dt / self.dt * np.arange(num_steps + 1)
+            path = self.dynamics.integrate(
+                start, times[[0, -1]], times, rtol=_RTOL
+            )
+        return split_state(tf.constant(path, tf.float32))
+
+    def decode(self, states) -> tf.Tensor:
+        """Observations [batch, time, ...] of states [batch, time, dof]."""
+        return videos.decode_in_parts(
+            self._compiled_decoder, tf.concat(states, axis=-1)
+        )
+
+    def draw(self, states) -> tf.Tensor:
+        """Frames [batch, time, height, width, channels] of states in time.
+
+        The first of each decoded pair; of vectors there is nothing to draw.
+        """
+        return self.decode(states)[:, :, 0]
+
+    def energy(self, state) -> tf.Tensor:
+        """The learned H(q, p): [batch], or [batch, time] of states in time.
+
+        Raises: ValueError: if `dynamics` has no energy.
+        """
+        if not hasattr(self.dynamics, "hamiltonian"):
+            raise ValueError(
+                "The energy is that of an HNN. Received: dynamics "
+                f"{type(self.dynamics).__name__}."
+            )
+        if len(state.q.shape) == 2:
+            return self.dynamics.hamiltonian(*state)
+        return videos.energy_in_time(self.dynamics.hamiltonian, state)
+
+    def motion(self, x) -> LatentMotion:
+        """Whether the learned field moves the data, or has collapsed.
+
+        A pixel HNN may end with a constant image: what the field, and with it
+        |grad H|, moves is then next to nothing beside the spread of the
+        states, or of the pictures, or the states are all one point.
+
+        Args:
+          x: As in `infer`; of videos every pair is looked at.
+        Returns: LatentMotion.
+        """
+        x = self._prepare(x, None, needed=2)
+        pairs = [x]
+        if len(x.shape) == 5:
+            pairs = [x[:, at : at + 2] for at in range(x.shape[1] - 1)]
+        z = np.stack([tf.concat(self.infer(each), -1) for each in pairs])
+        rows = z.reshape(-1, z.shape[-1])
+        change = np.asarray(self.dynamics.time_derivative(rows))
+        drawn, carried = (
+            self.decode(split_state(tf.constant(each))).numpy()
+            for each in (z, z + change.reshape(z.shape))
+        )
+        recorded = np.concatenate(
+            [videos.to_float_video(each) for each in pairs]
+        )
+        return latent_motion(rows, change, drawn, carried, recorded)
+
     def call(self, x, training=False):
-        z = self.encoder(observations.first(x))
+        z = self.encoder(videos.first_pair(x))
         return PixelHNNOutput(self.decoder(z), split_state(z))
 
-    def train_step(self, data):
-        run_steps(self._step, data, self.inner_steps)
-        return {
-            **self.get_metrics_result(),
-            "dropped_steps": tf.identity(self.dropped_steps.value),
-        }
-
     def test_step(self, data):
-        terms = self._terms(*observations.consecutive(data))
+        terms = self._terms(*videos.consecutive_pairs(data))
         self._track_terms(self._total(terms), terms)
         return self.get_metrics_result()
 
@@ -186,10 +279,25 @@ class PixelHNN(PixelInference, CountedSteps, keras.Model):
             "seed": self.seed,
         }
 
+    def _prepare(self, x, y, needed):
+        x, shape = videos.check_observations(
+            x, y, needed, self._observation_shape
+        )
+        # `train_step` takes the path apart, so Keras would not build for it.
+        if not self.built:
+            self.build((None, *shape[1:]))
+        return x
+
+    def _encode(self, x):
+        return self.encoder(x)
+
+    def _decode(self, z):
+        return videos.decode_frames(self.decoder, z)
+
     def _step(self, data):
         def objective():
             terms = self._terms(
-                *observations.consecutive(data, self._noise_seed(0))
+                *videos.consecutive_pairs(data, self._noise_seed(0))
             )
             loss = self._total(terms)
             decay = self.weight_decay * sum(

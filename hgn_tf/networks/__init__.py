@@ -8,7 +8,7 @@ The pixel HNN's networks, from pairs of frames to z and back, are in `pairs`.
 """
 
 from hgn_tf.networks.decoder import Decoder, DenseDecoder, UpsampleConv2D
-from hgn_tf.networks.encoder import Encoder
+from hgn_tf.networks.encoder import Encoder, StateNet, split_state
 from hgn_tf.networks.energy import (
     EnergyNet,
     JointHamiltonian,
@@ -16,20 +16,18 @@ from hgn_tf.networks.energy import (
     SeparableHamiltonian,
 )
 from hgn_tf.networks.forms import flat_networks, paper_networks
-from hgn_tf.networks.layers import build_once, layer_from, serializable
+from hgn_tf.networks.layers import MLP, build_once, layer_from, serializable
 from hgn_tf.networks.pairs import (
-    DenseMap,
     PairDecoder,
     PairEncoder,
     conv_pair_networks,
     dense_pair_networks,
 )
-from hgn_tf.networks.state_net import StateNet, split_state
 
 __all__ = [
+    "MLP",
     "Decoder",
     "DenseDecoder",
-    "DenseMap",
     "Encoder",
     "EnergyNet",
     "JointHamiltonian",

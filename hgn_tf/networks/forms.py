@@ -3,13 +3,12 @@
 import math
 
 from hgn_tf.networks.decoder import Decoder, DenseDecoder
-from hgn_tf.networks.encoder import Encoder
+from hgn_tf.networks.encoder import Encoder, StateNet
 from hgn_tf.networks.energy import (
     EnergyNet,
     QuadraticEnergy,
     SeparableHamiltonian,
 )
-from hgn_tf.networks.state_net import StateNet
 
 
 def paper_networks(

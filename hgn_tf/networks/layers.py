@@ -1,7 +1,10 @@
-"""What the networks share: dense or convolutional layers, built in a row."""
+"""What the networks share: layers made, built and applied in a row."""
+
+import math
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 serializable = keras.saving.register_keras_serializable("hgn_tf")
 
@@ -32,6 +35,98 @@ def build_in_turn(layers: list, shape: tuple) -> tuple:
         build_once(layer, shape)
         shape = layer.compute_output_shape(shape)
     return shape
+
+
+@serializable
+class MLP(keras.layers.Layer):
+    """Dense layers between arrays of any shape; the last one is linear.
+
+    Weights are orthogonal, biases uniform in +-1/sqrt(inputs): with biases of
+    0 every unit would bend at x = 0, so that where x has few dimensions there
+    is little to see but its signs.
+
+    Args:
+      units: Width of each hidden layer.
+      target_shape: Shape of the output, without the batch axis; () for one
+        number per row.
+      activation: Of the hidden layers; smooth, if the net is an energy.
+      residual: Add the input of each hidden layer but the first to its
+        output; those layers then need equal widths.
+      last_bias: Whether the last layer has a bias, which no gradient of an
+        energy would ever reach.
+      weight_decay: L2 coupled into the gradient, which grows by
+        weight_decay * w (not the decoupled decay of AdamW).
+    Call: [batch, ...] -> [batch, *target_shape].
+    Source: Greydanus et al. 2019, Hamiltonian Neural Networks, appendix A, for
+      the orthogonal weights.
+    """
+
+    def __init__(
+        self,
+        units=(200, 200, 200),
+        target_shape=(2,),
+        activation="relu",
+        residual=False,
+        last_bias=True,
+        weight_decay=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units = tuple(units)
+        self.target_shape = tuple(target_shape)
+        self.activation = activation
+        self.residual = residual
+        self.last_bias = last_bias
+        self.weight_decay = weight_decay
+        self._stack = []
+
+    def build(self, shape):
+        size = math.prod(shape[1:])
+        # The gradient of weight_decay / 2 * w^2 is weight_decay * w.
+        decay = keras.regularizers.L2(self.weight_decay / 2)
+        widths = (*self.units, math.prod(self.target_shape))
+        for index, width in enumerate(widths):
+            last = index == len(self.units)
+            limit = size**-0.5
+            layer = keras.layers.Dense(
+                width,
+                activation=None if last else self.activation,
+                use_bias=self.last_bias or not last,
+                kernel_initializer=keras.initializers.Orthogonal(),
+                bias_initializer=keras.initializers.RandomUniform(
+                    -limit, limit
+                ),
+                kernel_regularizer=decay if self.weight_decay else None,
+                bias_regularizer=decay if self.weight_decay else None,
+            )
+            layer.build((None, size))
+            self._stack.append(layer)
+            size = width
+
+    def call(self, x):
+        x = tf.reshape(x, [-1, math.prod(x.shape[1:])])
+        *hidden, last = self._stack
+        for index, layer in enumerate(hidden):
+            x = x + layer(x) if self.residual and index else layer(x)
+        return tf.reshape(last(x), [-1, *self.target_shape])
+
+    def compute_output_shape(self, shape):
+        return (shape[0], *self.target_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "target_shape": self.target_shape,
+            "activation": self.activation,
+            "residual": self.residual,
+            "last_bias": self.last_bias,
+            "weight_decay": self.weight_decay,
+        }
+
+
+# Its name in the files that version 0.1 saved.
+keras.saving.get_custom_objects()["hgn_tf>DenseMap"] = MLP
 
 
 @serializable

@@ -5,75 +5,13 @@ observations of any shape. `dense_pair_networks` and `conv_pair_networks` give
 matching sets, to be passed on as `PixelHNN(**networks, ...)`.
 """
 
-import math
-
 import keras
 import tensorflow as tf
 
 from hgn_tf.networks.decoder import Decoder
 from hgn_tf.networks.encoder import Encoder
 from hgn_tf.networks.forms import paper_networks
-from hgn_tf.networks.layers import build_once, layer_from, serializable
-
-
-@serializable
-class DenseMap(keras.layers.Layer):
-    """An MLP with ReLU between arrays of any shape; the last layer is linear.
-
-    Weights are orthogonal, biases uniform in +-1/sqrt(inputs): where z has few
-    dimensions, biases of 0 would leave little to see but its signs.
-
-    Args:
-      units: Hidden widths.
-      target_shape: Shape of the output, without the batch axis.
-      residual: Add the input of each hidden layer but the first to its
-        output; those layers then need equal widths.
-    Call: [batch, ...] -> [batch, *target_shape].
-    """
-
-    def __init__(
-        self, units=(200, 200, 200), target_shape=(2,), residual=False, **kwargs
-    ):
-        super().__init__(**kwargs)
-        self.units = tuple(units)
-        self.target_shape = tuple(target_shape)
-        self.residual = residual
-        self._stack = []
-
-    def build(self, shape):
-        size = math.prod(shape[1:])
-        for width in (*self.units, math.prod(self.target_shape)):
-            layer = keras.layers.Dense(
-                width,
-                activation="relu"
-                if len(self._stack) < len(self.units)
-                else None,
-                kernel_initializer=keras.initializers.Orthogonal(),
-                bias_initializer=keras.initializers.RandomUniform(
-                    -(size**-0.5), size**-0.5
-                ),
-            )
-            layer.build((None, size))
-            self._stack.append(layer)
-            size = width
-
-    def call(self, x):
-        first, *hidden, last = self._stack
-        x = first(tf.reshape(x, [-1, math.prod(x.shape[1:])]))
-        for layer in hidden:
-            x = x + layer(x) if self.residual else layer(x)
-        return tf.reshape(last(x), [-1, *self.target_shape])
-
-    def compute_output_shape(self, shape):
-        return (shape[0], *self.target_shape)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "target_shape": self.target_shape,
-            "residual": self.residual,
-        }
+from hgn_tf.networks.layers import MLP, build_once, layer_from, serializable
 
 
 @serializable
@@ -150,13 +88,13 @@ def dense_pair_networks(
         (2, height, width, channels), or any other.
       latent_size: Length of z, twice the degrees of freedom.
       units: Hidden widths of the encoder; reversed, of the decoder.
-      residual: See `DenseMap`. Not in the paper.
+      residual: See `MLP`. Not in the paper.
     Returns: dict of the arguments encoder and decoder.
     Source: the HGN paper, A.3.
     """
     return {
-        "encoder": DenseMap(units, (latent_size,), residual),
-        "decoder": DenseMap(units[::-1], observation_shape, residual),
+        "encoder": MLP(units, (latent_size,), residual=residual),
+        "decoder": MLP(units[::-1], observation_shape, residual=residual),
     }
 
 

@@ -7,10 +7,9 @@ import keras
 import numpy as np
 
 from hgn_tf import networks
-from hgn_tf.models.hnn import HNN, DerivativeNet
-from hgn_tf.models.inner_steps import most_inner_steps
+from hgn_tf.models.hnn import HNN, DerivativeNet, StateField
 from hgn_tf.models.pixel_hnn import PixelHNN
-from hgn_tf.models.state_field import StateField
+from hgn_tf.models.steps import most_inner_steps
 
 PIXELS = "pixel_pendulum"  # the task whose states are inferred
 

@@ -12,7 +12,7 @@ from hgn_tf.densities import get_density
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.nhf import figures, measures
 from hgn_tf.experiments.nhf.config import EPOCHS, Config, make_model
-from hgn_tf.models.inner_steps import most_inner_steps
+from hgn_tf.models.steps import most_inner_steps
 
 
 def fit_density(

@@ -13,13 +13,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from hgn_tf.models.finite_steps import CountedSteps
-from hgn_tf.models.inner_steps import run_steps
 from hgn_tf.models.nhf.points import (
     check_points,
     check_training_points,
     points_in,
 )
+from hgn_tf.models.steps import GuardedModel
 from hgn_tf.networks import serializable
 from hgn_tf.networks.layers import MaskedDense
 
@@ -220,7 +219,7 @@ FLOWS = {
 
 
 @serializable
-class NormalizingFlow(CountedSteps, keras.Model):
+class NormalizingFlow(GuardedModel):
     """A density learned by maximum likelihood: `compile(optimizer)`, `fit`.
 
     A chain of layers takes points to N(0, 1) in each coordinate. A step whose
@@ -232,9 +231,6 @@ class NormalizingFlow(CountedSteps, keras.Model):
       units: Width of each hidden layer of a layer's network; None likewise.
       num_bins: Bins of a spline.
       half_width: A spline's range is [-half_width, half_width].
-    Attributes:
-      inner_steps: A batch that `fit` is given is cut into so many, each one
-        step of the optimiser, all in one compiled call.
     Call: x [batch, dim] -> ln p(x) [batch], nats.
     Raises: ValueError: for an unknown kind, sizes that cannot be, points with
       one coordinate, and in `fit` and `log_prob` for points that do not fit.
@@ -266,8 +262,6 @@ class NormalizingFlow(CountedSteps, keras.Model):
                 "spline needs two bins. Received: "
                 f"{self.num_layers}, {self.units}, {half_width}, {num_bins}."
             )
-        self.inner_steps = 1
-        self._add_counters()
         self._compiled_sample = tf.function(
             lambda n, seed: self.distribution().sample(n, seed=seed)
         )
@@ -313,9 +307,6 @@ class NormalizingFlow(CountedSteps, keras.Model):
         A tf.data.Dataset is not searched for NaN: such a step is dropped.
         """
         x = check_training_points(x, self._known_dim, self.compute_dtype)
-        if isinstance(x, tf.data.Dataset):
-            # It comes in its own order; Keras would warn that it keeps it.
-            kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)
 
     def log_prob(self, x) -> tf.Tensor:
@@ -341,13 +332,6 @@ class NormalizingFlow(CountedSteps, keras.Model):
             tf.constant(n), tf.constant([0, seed], tf.int32)
         )
 
-    def train_step(self, data):
-        run_steps(self._step, points_in(data), self.inner_steps)
-        return {
-            **self.get_metrics_result(),
-            "dropped_steps": tf.identity(self.dropped_steps.value),
-        }
-
     def test_step(self, data):
         self._track((self._loss_tracker, self._loss(points_in(data))))
         return self.get_metrics_result()
@@ -369,7 +353,8 @@ class NormalizingFlow(CountedSteps, keras.Model):
     def _loss(self, x):
         return -tf.reduce_mean(self(x))
 
-    def _step(self, x):
+    def _step(self, data):
+        x = points_in(data)
         (loss,) = self._descend(lambda: (self._loss(x),))
         self._track((self._loss_tracker, loss))
 

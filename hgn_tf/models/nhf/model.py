@@ -8,8 +8,6 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from hgn_tf import integrators, losses
-from hgn_tf.models.finite_steps import CountedSteps
-from hgn_tf.models.inner_steps import run_steps
 from hgn_tf.models.nhf.energies import make_hamiltonians
 from hgn_tf.models.nhf.leapfrog import LeapfrogFlow, advance_through
 from hgn_tf.models.nhf.points import (
@@ -23,6 +21,7 @@ from hgn_tf.models.nhf.priors import (
     distribution_from,
     phase_prior,
 )
+from hgn_tf.models.steps import GuardedModel
 from hgn_tf.networks import build_once, serializable, split_state
 from hgn_tf.phase import PhaseState
 
@@ -91,7 +90,7 @@ class Weighed(NamedTuple):
 
 
 @serializable
-class NHF(CountedSteps, keras.Model):
+class NHF(GuardedModel):
     """A density of points q: where Hamiltonian dynamics takes a prior.
 
     s_0 = (q_0, p_0) ~ prior; s_T = H_T o ... o H_1 (s_0) by leapfrog; the
@@ -136,8 +135,6 @@ class NHF(CountedSteps, keras.Model):
         and the number of steps alone, so a resumed run is the same run; XLA
         has noise of its own.
     Attributes:
-      inner_steps: A batch that `fit` is given is cut into so many, each one
-        step of the optimiser, all in one compiled call.
       flows: The `LeapfrogFlow` of each Hamiltonian, once built.
     Call: q [batch, dim] -> NHFOutput, one momentum a point.
     Raises: ValueError: for an argument out of its range, and for points of
@@ -170,7 +167,7 @@ class NHF(CountedSteps, keras.Model):
         seed=0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         integrators.check_dt(dt)
         for name, value in (
             ("num_hamiltonians", num_hamiltonians),
@@ -215,9 +212,6 @@ class NHF(CountedSteps, keras.Model):
         self.kl_geco = self._geco(kl_tolerance)
         self.drift_geco = self._geco(drift_tolerance)
         self.num_samples = num_samples
-        self.seed = seed
-        self.inner_steps = 1
-        self._add_counters()
         self._elbo = keras.metrics.Mean("elbo")
         self._kl = keras.metrics.Mean("kl") if kl_tolerance else None
         self._drift = keras.metrics.Mean("drift") if drift_tolerance else None
@@ -289,9 +283,6 @@ class NHF(CountedSteps, keras.Model):
         if self.compiled:
             # Variables made in a trace have it made twice.
             self.optimizer.build(self.trainable_variables)
-        if isinstance(x, tf.data.Dataset):
-            # It comes in its own order; Keras would warn that it keeps it.
-            kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
@@ -409,13 +400,6 @@ class NHF(CountedSteps, keras.Model):
         """
         return self.hamiltonians[index].potential(self._check_points(q))
 
-    def train_step(self, data):
-        run_steps(self._step, points_in(data), self.inner_steps)
-        return {
-            **self.get_metrics_result(),
-            "dropped_steps": tf.identity(self.dropped_steps.value),
-        }
-
     def test_step(self, data):
         # The mean's own count: other noise for each batch of an evaluation.
         self._objective(points_in(data), 1, self._elbo.count)
@@ -532,7 +516,9 @@ class NHF(CountedSteps, keras.Model):
             raise ValueError(f"`n` must be at least 1. Received: {n}.")
         return self.state_prior.sample(n, tf.constant([0, seed], tf.int32))
 
-    def _step(self, q):
+    def _step(self, data):
+        q = points_in(data)
+
         def update_gecos(terms):
             for geco, value in terms:
                 geco.update(value)

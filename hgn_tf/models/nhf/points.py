@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from hgn_tf.models.state_field import check_finite
+from hgn_tf.models.steps import check_finite
 
 
 def points_in(data) -> tf.Tensor:

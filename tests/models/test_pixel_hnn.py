@@ -9,10 +9,10 @@ import tensorflow as tf
 from scipy.integrate import solve_ivp
 
 from hgn_tf import networks
+from hgn_tf.models.collapse import latent_motion
 from hgn_tf.models.hnn import HNN, DerivativeNet
-from hgn_tf.models.motion import latent_motion
-from hgn_tf.models.observations import consecutive
 from hgn_tf.models.pixel_hnn import PixelHNN
+from hgn_tf.models.video import consecutive_pairs
 from hgn_tf.phase import PhaseState
 
 FRAMES, SIZE = 6, 8
@@ -122,7 +122,7 @@ def test_losses_of_videos_are_those_of_all_their_pairs():
 def test_each_loss_trains_the_encoder_and_the_field(part):
     model = make_model("convolutional")
     model.build((None, *make_videos().shape[1:]))
-    x, after = consecutive(make_videos(2))
+    x, after = consecutive_pairs(make_videos(2))
     weights = getattr(model, part).trainable_variables
     with tf.GradientTape() as tape:
         field = tf.reduce_mean(model._terms(x, after)[2])
@@ -134,13 +134,13 @@ def test_training_pairs_are_consecutive_and_drawn_anew():
     video = np.broadcast_to(
         np.arange(FRAMES)[:, None, None, None], (50, FRAMES, 2, 2, 1)
     ).astype(np.float32)
-    x, after = (each.numpy() for each in consecutive(video, [0, 1]))
+    x, after = (each.numpy() for each in consecutive_pairs(video, [0, 1]))
     assert x.shape == (50, 2, 2, 2, 1)
     np.testing.assert_array_equal(x[:, 1], x[:, 0] + 1)
     np.testing.assert_array_equal(after, x + 1)
     starts = x[:, 0, 0, 0, 0]
     assert set(starts) == set(range(FRAMES - 2))
-    other, _ = consecutive(video, [0, 2])
+    other, _ = consecutive_pairs(video, [0, 2])
     assert np.any(other[:, 0, 0, 0, 0] != starts)
 
 
@@ -278,7 +278,7 @@ def test_weight_decay_is_coupled_into_the_gradient():
     model = vector_model()
     model = PixelHNN(
         model.encoder,
-        networks.DenseMap((16,), (5,)),
+        networks.MLP((16,), (5,)),
         DerivativeNet((8,), weight_decay=0.5),
         weight_decay=0.5,
         hnn_weight=0.0,

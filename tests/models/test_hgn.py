@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from hgn_tf import HGN, PhaseState, losses, networks
-from hgn_tf.models.frames import draw_frames
+from hgn_tf.models.video import draw_frames
 
 FRAMES, SIZE = 5, 8
 FORMS = {
@@ -636,7 +636,7 @@ def test_wrong_rollouts_get_a_clear_error():
 # Two replicas need a TensorFlow that has not started yet.
 TWO_REPLICAS = """
 import sys
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/models")
 import keras
 import numpy as np
 import tensorflow as tf
@@ -645,7 +645,7 @@ tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2
 )
 from hgn_tf import losses
-from test_models import make_model, make_videos
+from test_hgn import make_model, make_videos
 
 videos = make_videos()
 dataset = tf.data.Dataset.from_tensor_slices(videos).batch(4)

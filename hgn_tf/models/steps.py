@@ -1,0 +1,185 @@
+"""What the trained models share: counted, repeatable and guarded steps."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class GuardedModel(keras.Model):
+    """A Keras model with an objective of its own.
+
+    Its steps are counted, which saved models and checkpoints keep. The noise
+    of a step depends on the seed and the number of steps alone, so a resumed
+    run is the same run. A step whose gradients are not finite changes nothing
+    but the count `dropped_steps`, so a NaN frame costs one step and not the
+    model.
+
+    A model defines `_step(data)`, which calls `_descend` and `_track`.
+
+    Args:
+      seed: Of the noise in training.
+    Attributes:
+      steps: How many steps there were, the dropped ones included.
+      dropped_steps: How many were left out.
+      inner_steps: A batch that `fit` is given is cut into so many, each one
+        step of the optimiser, all in one compiled call.
+    """
+
+    def __init__(self, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.inner_steps = 1
+        self.steps = self._counter("steps")
+        self.dropped_steps = self._counter("dropped_steps")
+
+    def fit(self, x=None, *args, **kwargs) -> keras.callbacks.History:
+        """As `keras.Model.fit`."""
+        if isinstance(x, tf.data.Dataset):
+            # It comes in its own order; Keras would warn that it keeps it.
+            kwargs.setdefault("shuffle", False)
+        return super().fit(x, *args, **kwargs)
+
+    def train_step(self, data) -> dict:
+        run_steps(self._step, data, self.inner_steps)
+        return {
+            **self.get_metrics_result(),
+            "dropped_steps": tf.identity(self.dropped_steps.value),
+        }
+
+    def _step(self, data) -> None:
+        """One step of the optimiser on a batch, by `_descend`."""
+        raise NotImplementedError
+
+    def _counter(self, name):
+        return self.add_weight(
+            name=name,
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+
+    def _noise_seed(self, purpose: int) -> tf.Tensor:
+        """Two integers that differ by step, replica and purpose, 0 to 31."""
+        context = tf.distribute.get_replica_context()
+        replica = context.replica_id_in_sync_group if context else 0
+        # The first two purposes lie beside each other: so older runs resume.
+        group, place = divmod(purpose, 2)
+        stream = tf.cast(2**12 * group + 2 * replica + place, tf.int64)
+        return tf.stack([self.seed * 2**16 + stream, self.steps.value])
+
+    def _descend(
+        self, objective: Callable, and_then: Callable = lambda *more: None
+    ) -> tuple:
+        """One step of the optimiser, counted, and left out if not finite.
+
+        Args:
+          objective: Callable () -> (loss, *more).
+          and_then: Called with `more` when the step is made.
+        Returns: what `objective` gave.
+        """
+        with tf.GradientTape() as tape:
+            loss, *more = objective()
+            # Keras sums the gradients of replicas.
+            share = loss / tf.distribute.get_strategy().num_replicas_in_sync
+        gradients = tape.gradient(
+            share,
+            # TensorFlow cannot make the zeros of a Keras variable.
+            [variable.value for variable in self.trainable_variables],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        self.dropped_steps.assign_add(
+            self._apply_if_finite(gradients, lambda: and_then(*more))
+        )
+        self.steps.assign_add(1)
+        return loss, *more
+
+    def _apply_if_finite(self, gradients, and_then) -> tf.Tensor:
+        """Applies gradients of the trainable variables, if all are finite.
+
+        A step that is left out changes neither weights nor optimiser.
+
+        Args:
+          gradients: One for each of `trainable_variables`.
+          and_then: Called without arguments when the step is made.
+        Returns: 1 if the step was dropped, else 0 (int64).
+        """
+        variables = self.trainable_variables
+        finite = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(part)) for part in gradients]
+        )
+        self.optimizer.build(variables)
+
+        def apply(parts):
+            self.optimizer.apply(parts, variables)
+            and_then()
+            return tf.constant(0, tf.int64)
+
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            return tf.cond(
+                finite,
+                lambda: apply(gradients),
+                lambda: tf.constant(1, tf.int64),
+            )
+        # Replicas update together, so none can leave a step out alone: there
+        # the bad gradients count as zero.
+        apply(
+            [tf.where(finite, part, tf.zeros_like(part)) for part in gradients]
+        )
+        bad = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.int32)
+        )
+        return tf.cast(bad > 0, tf.int64)
+
+    def _track(self, *pairs) -> None:
+        """Updates means (tracker, value) with the values that are finite."""
+        for tracker, value in pairs:
+            # A dropped step must not turn the epoch's mean into NaN.
+            finite = tf.math.is_finite(value)
+            tracker.update_state(
+                tf.where(finite, value, 0.0), tf.cast(finite, tf.float32)
+            )
+
+
+def run_steps(step: Callable, data, count: int) -> None:
+    """Cuts a batch into `count` equal parts and makes a step with each.
+
+    Small networks wait for the next batch longer than they compute; so a
+    batch that `fit` is given holds those of several steps, one after another.
+
+    Args:
+      step: Callable, a part of the data -> anything, as `train_step`.
+      data: Tensors, or a structure of them, [count * batch, ...].
+      count: How many steps, a number.
+    """
+    if count == 1:
+        step(data)
+        return
+    parts = tf.nest.map_structure(
+        lambda part: tf.reshape(part, [count, -1, *part.shape[1:]]), data
+    )
+
+    def one(index):
+        step(tf.nest.map_structure(lambda part: part[index], parts))
+        return [index + 1]
+
+    tf.while_loop(
+        lambda index: index < count, one, [0], maximum_iterations=count
+    )
+
+
+def most_inner_steps(num_steps: int, limit: int = 100) -> int:
+    """The largest divisor of `num_steps` that is `limit` or less."""
+    return max(count for count in range(1, limit + 1) if num_steps % count == 0)
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    """Raises: ValueError: if a row has a NaN or an infinity, naming it."""
+    bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))
+    if bad.size:
+        raise ValueError(
+            f"`{name}` must be finite. Received: NaN or infinity in "
+            f"{bad.size} of {len(array)} rows, the first is row {bad[0]}."
+        )
