@@ -7,6 +7,8 @@ import re
 import pytest
 import tensorflow as tf
 
+import hgn_tf
+import tfds_physics
 from hgn_tf.evaluation import format_scores
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -108,6 +110,14 @@ def test_reports_are_the_results(path):
 )
 def test_tables_are_copied_whole(source, table):
     assert table in (ROOT / source).read_text("utf-8")
+
+
+@pytest.mark.parametrize("package", [hgn_tf, tfds_physics])
+def test_every_public_name_has_a_place_in_the_api(package):
+    pages = sorted((ROOT / "docs" / "api").glob("*.md"))
+    text = "\n".join(page.read_text("utf-8") for page in pages)
+    names = {f"{package.__name__}.{name}" for name in package.__all__}
+    assert not {name for name in names if not re.search(rf"{name}\b", text)}
 
 
 def test_the_address_of_the_project_stands_in_setup_alone():
