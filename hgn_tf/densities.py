@@ -22,10 +22,10 @@ class Density:
     Attributes:
       dim: Coordinates of a point.
       modes: Local maxima [k, dim], where they are known; else None.
-      half_width: The square [-half_width, half_width]^2 has all of the mass
-        but 1e-7 of it; None outside of the plane.
-      step: Of a grid that resolves the density, half of its narrowest
-        standard deviation or less; None outside of the plane.
+      half_width: Half the side of the square around 0 that has all of the
+        mass but 1e-7; None outside of the plane.
+      step: Step of a grid that resolves the density, at most half of its
+        narrowest standard deviation; None outside of the plane.
     """
 
     dim = 2
@@ -37,9 +37,9 @@ class Density:
         """Independent draws, float32 [n, dim].
 
         Args:
-          n: How many, at least 1.
-          seed: As `numpy.random.default_rng` takes it: a number, a list of
-            numbers, or a Generator.
+          n: Number of points, at least 1.
+          seed: Seed as `numpy.random.default_rng` takes it: a number, a list
+            of numbers, or a Generator.
         Raises: ValueError: if n is below 1.
         """
         if n < 1:
@@ -116,12 +116,12 @@ class NoisyCurves(Density):
 
     Args:
       curves: Callable, parameter [n] -> the two curves [2, n, 2].
-      start: First parameter.
-      stop: Last one.
-      power: The parameter's density grows as its power.
+      start: First value of the parameter.
+      stop: Last value of the parameter.
+      power: Exponent with which the density of the parameter grows.
       scale: Standard deviation of the noise.
-      half_width: See `Density`.
-      num_nodes: Of the quadrature.
+      half_width: Half the side of the square, see `Density`.
+      num_nodes: Number of nodes of the quadrature.
     """
 
     def __init__(

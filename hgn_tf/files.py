@@ -21,8 +21,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     it by its name.
 
     Args:
-      path: Where the file goes; what is there is replaced.
-    Yields: a path in the same folder, with the same suffixes.
+      path: Place of the file; what is there is replaced.
+    Yields: A path in the same folder, with the same suffixes.
     """
     path = pathlib.Path(path)
     partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
@@ -42,8 +42,8 @@ def write_whole(path: str | os.PathLike, data: bytes) -> pathlib.Path:
     """Writes a file: whole or not at all.
 
     Args:
-      path: Where the file goes; what is there is replaced.
-      data: What the file holds.
+      path: Place of the file; what is there is replaced.
+      data: Content of the file.
     Returns: The path.
     """
     with replacing(path) as partial:
@@ -55,8 +55,8 @@ def write_json(path: str | os.PathLike, value: dict) -> pathlib.Path:
     """Writes a dictionary as JSON; numbers that are not finite become null.
 
     Args:
-      path: Where the file goes; what is there is replaced.
-      value: Of what JSON has; dictionaries in it are looked through.
+      path: Place of the file; what is there is replaced.
+      value: Dictionary of what JSON can hold, with dictionaries in it.
     Returns: The path.
     """
     text = json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
@@ -77,7 +77,7 @@ def write_arrays(
     """Writes arrays as a compressed .npz.
 
     Args:
-      path: Where the file goes; what is there is replaced.
+      path: Place of the file; what is there is replaced.
       arrays: Name -> array.
     Returns: The path.
     """

@@ -35,15 +35,15 @@ def fit(
     weights of the uninterrupted run, on the same machine.
 
     Args:
-      model: Compiled and built.
-      batches: first_step -> endless dataset from that step on.
+      model: Model, compiled and built.
+      batches: Callable first_step -> endless dataset from that step on.
       run_dir: Folder for checkpoints, `log.csv` and TensorBoard's logs.
-      num_steps: Total, a multiple of `steps_per_epoch`.
+      num_steps: Total number of steps, a multiple of `steps_per_epoch`.
       steps_per_epoch: Steps between two checkpoints.
       callbacks: Further Keras callbacks.
-      max_dropped_steps: Steps with non-finite gradients that are put up with.
-      verbose: As in `model.fit`.
-      **kwargs: Of `model.fit`, such as `validation_data`.
+      max_dropped_steps: Largest number of steps with non-finite gradients.
+      verbose: Verbosity of `model.fit`.
+      **kwargs: Further arguments of `model.fit`, such as `validation_data`.
     Raises:
       ValueError: if `num_steps` is not a positive multiple of
         `steps_per_epoch`, or a checkpoint cannot be read.
@@ -87,7 +87,7 @@ def checkpoints(run_dir: pathlib.Path) -> list[pathlib.Path]:
 def restore(model: keras.Model, run_dir: pathlib.Path) -> int:
     """Loads the newest checkpoint, if there is one.
 
-    Returns: how many epochs the checkpoint has behind it; 0 without one.
+    Returns: Number of epochs trained up to the checkpoint; 0 without one.
     Raises: ValueError: if it cannot be read, naming the file and the remedy.
     """
     paths = checkpoints(run_dir)
@@ -133,7 +133,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class DroppedSteps(keras.callbacks.Callback):
-    """Stops a run that drops too many steps, looked at after each epoch."""
+    """Stops a run after an epoch if too many steps were dropped so far."""
 
     def __init__(self, limit: int):
         super().__init__()
@@ -153,9 +153,10 @@ class DroppedSteps(keras.callbacks.Callback):
 
 
 class Cost(keras.callbacks.Callback):
-    """Adds what was spent to the logs: so a resumed run can add it up.
+    """Adds the cost to the logs, so that a resumed run can add it up.
 
-    wall_seconds and cpu_seconds of the epoch, peak_memory_mb of the process.
+    The columns are wall_seconds and cpu_seconds of the epoch, and
+    peak_memory_mb of the process.
     """
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -43,12 +43,12 @@ def write_page(
 
     Args:
       model: HGN that samples its latent variable.
-      path: Of the HTML file, which is there whole or not at all.
-      title: What the page calls the model.
-      grid: States a side of the grid.
+      path: Place of the HTML file, which is written whole or not at all.
+      title: Name of the model on the page.
+      grid: States per side of the grid.
       num_steps: Steps of a rollout, each way.
-      seed: Of the samples.
-    Returns: the path.
+      seed: Seed of the samples.
+    Returns: The path.
     Raises: ValueError: for a deterministic model, or numbers below 1.
     """
     if grid < 1 or num_steps < 1:

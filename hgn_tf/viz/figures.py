@@ -55,11 +55,11 @@ STYLE = {
 def film_strip(
     rows: Mapping[str, np.ndarray], every: int = 1, dt: float | None = None
 ) -> Figure:
-    """Frames side by side, one row a video, time from left to right.
+    """Frames side by side, one row per video, time from left to right.
 
     Args:
       rows: Label -> video [time, height, width, 3], of equal shapes.
-      every: Shows each `every`-th frame.
+      every: Distance in frames between two that are shown.
       dt: Seconds between frames; None labels the frames by number.
     Returns: Figure.
     """
@@ -87,9 +87,9 @@ def training_curves(log: Mapping[str, np.ndarray]) -> Figure:
     """Losses and multiplier against the step, one panel each.
 
     Args:
-      log: Column -> values, one a row of the training log; `step` or else
-        `epoch` is the axis, a `val_` column joins its training column, and
-        columns that are not there are left out.
+      log: Column -> values, one per row of the training log. The axis is
+        `step`, or else `epoch`. A `val_` column joins its training column.
+        Columns that are missing are left out.
     Returns: Figure.
     """
     panels = {name: label for name, label in PANELS.items() if name in log}
@@ -131,8 +131,8 @@ def mse_curves(
     Args:
       curves: Label -> mean squared error of each frame, [time].
       dt: Seconds between frames.
-      stderr: Label -> standard error of each frame, [time]; bands of one.
-      num_inference_frames: Frames the model was given, shaded.
+      stderr: Label -> standard error of each frame, [time], drawn as a band.
+      num_inference_frames: Number of frames the model was given, shaded.
     Returns: Figure.
     """
     axis = Figure(figsize=FIGURE_SIZE).subplots()
@@ -167,7 +167,7 @@ def energy_curves(
       energies: Label -> energy along rollouts, [num_trajectories, time].
       dt: Seconds between frames.
       unit: Unit of the energies; a learned energy has no physical one.
-    Returns: Figure, one panel a label.
+    Returns: Figure, one panel per label.
     """
     figure = Figure(figsize=FIGURE_SIZE)
     axes = figure.subplots(len(energies), squeeze=False, sharex=True)[:, 0]
@@ -186,7 +186,7 @@ def energy_curves(
 def energy_scatter(
     true: np.ndarray, learned: np.ndarray, r2: float, unit: str = "J"
 ) -> Figure:
-    """Learned energy against the true one, a point a trajectory.
+    """Learned energy against the true one, one point per trajectory.
 
     Args:
       true: True energies, [num_trajectories], in `unit`.
@@ -213,14 +213,14 @@ def phase_portrait(
     """Trajectories in the plane of position and momentum.
 
     With more than one dimension, q and p are each projected on their own
-    first principal component over all trajectories and times; its sign is
-    arbitrary. A dot marks the start.
+    first principal component over all trajectories and times. The sign of a
+    component is arbitrary. A dot marks the start.
 
     Args:
       q: Positions, [num_trajectories, time, ...].
       p: Momenta of the same shape.
-      like: q and p whose components are drawn instead: portraits that are to
-        be compared need the same ones. None for those of the arguments.
+      like: Pair (q, p) whose principal components are used instead, so that
+        portraits can be compared. None uses those of the arguments.
     Returns: Figure.
     """
     q_like, p_like = like or (q, p)
@@ -251,8 +251,8 @@ def preview(
       video: [num_trajectories, time, height, width, 3]; the first four show.
       energy: [num_trajectories, time], in `unit`.
       time: [time], in seconds.
-      path: Where the GIF goes; whole or not at all.
-      fps: Frames a second.
+      path: Place of the GIF, which is written whole or not at all.
+      fps: Frames per second.
       unit: Unit of the energies.
     Returns: The path.
     """
@@ -291,10 +291,10 @@ def rollout_errors(
 
     Args:
       errors: Split -> model -> pixel MSE of each frame, [time].
-      energies: Split -> model -> learned energy along it, [time], in units
-        that compare, such as spreads of the energy over trajectories.
+      energies: Split -> model -> learned energy along the rollout, [time], in
+        units that compare, such as spreads of the energy over trajectories.
       dt: Seconds between frames.
-    Returns: Figure, a column a split.
+    Returns: Figure, one column per split.
     """
     width, height = FIGURE_SIZE
     figure = Figure(figsize=(1.9 * width, 1.9 * height))
@@ -330,10 +330,10 @@ def rollout_speeds(
     """Figure 7: forward, backward, double and half speed, truth above model.
 
     Args:
-      truth: Name of a way to roll out -> video [time, height, width, 3].
-      model: The same of the model.
-      every: Shows each `every`-th frame.
-      dt: Seconds between frames, of the clock of the one who looks on.
+      truth: Name of a way to roll out -> true video [time, height, width, 3].
+      model: Name of a way to roll out -> the model's video.
+      every: Distance in frames between two that are shown.
+      dt: Seconds between frames on the viewer's clock.
     Returns: Figure.
     """
     rows = {}
@@ -349,10 +349,10 @@ def samples(
     """Figure 8: motions from the prior.
 
     Args:
-      videos: [samples, time, height, width, 3].
-      every: Shows each `every`-th frame.
+      videos: Videos [samples, time, height, width, 3].
+      every: Distance in frames between two that are shown.
       dt: Seconds between frames.
-    Returns: Figure, a row a sample.
+    Returns: Figure, one row per sample.
     """
     rows = {f"sample {index + 1}": each for index, each in enumerate(videos)}
     return film_strip(rows, every, dt)
@@ -368,11 +368,12 @@ def showcase(
     """GIF of several ways to roll out, truth above model.
 
     Args:
-      truth: Name of a way -> videos [n, time, height, width, 3].
-      model: The same of the model.
-      path: Where the GIF goes; whole or not at all.
-      fps: Frames a second.
-    Returns: the path.
+      truth: Name of a way to roll out -> true videos [n, time, height, width,
+        3].
+      model: Name of a way to roll out -> the model's videos.
+      path: Place of the GIF, which is written whole or not at all.
+      fps: Frames per second.
+    Returns: The path.
     """
     count = len(next(iter(truth.values())))
     figure = Figure(figsize=(1.15 * count * len(truth) + 0.9, 2.7), dpi=100)
@@ -401,15 +402,15 @@ def showcase(
 
 @matplotlib.rc_context(STYLE)
 def patch_volumes(paths: Mapping[str, np.ndarray], every: int) -> Figure:
-    """Figure 10: what becomes of a patch of phase space, and of its area.
+    """Figure 10: a patch of phase space and its area over time.
 
     A symplectic integrator keeps the area (Liouville's theorem).
 
     Args:
-      paths: Integrator -> the rim of the patch, a closed polygon in the plane
-        of q and p, over time, [time, points, 2].
-      every: Draws the patch at each `every`-th step.
-    Returns: Figure, a panel an integrator and one of the areas.
+      paths: Integrator -> rim of the patch over time, a closed polygon in the
+        plane of q and p, [time, points, 2].
+      every: Distance in steps between two patches that are drawn.
+    Returns: Figure, one panel per integrator and one for the areas.
     """
     width, height = FIGURE_SIZE
     figure = Figure(figsize=(width * 0.8 * (len(paths) + 1), height))
@@ -442,10 +443,10 @@ def kernel_density(
     """Mean of round Gaussians of standard deviation `bandwidth`.
 
     Args:
-      points: Their centres, [n, 2].
-      at: Where the density is wanted, [m, 2].
-      bandwidth: Standard deviation.
-    Returns: [m].
+      points: Centres of the Gaussians, [n, 2].
+      at: Points where the density is wanted, [m, 2].
+      bandwidth: Standard deviation of a Gaussian.
+    Returns: Density at the points, [m].
     """
     axes = [
         np.exp(-((at[:, None, i] - points[None, :, i]) ** 2) / 2 / bandwidth**2)
@@ -467,14 +468,14 @@ def density_panels(
     """Panels as in figure 9 of the HGN paper, three in a row.
 
     Args:
-      samples: Title -> points [n, 2], shown as their kernel density; all on
-        one scale of colours.
+      samples: Title -> points [n, 2], shown as their kernel density, all on
+        one colour scale.
       energies: Title -> values on a square lattice [m, m] over the panel, the
-        first axis upward; each on a scale of its own, bright where low.
+        first axis upward, each on its own colour scale, bright where low.
       motions: Title -> paths [n, steps, 2], from a blue to a red dot.
-      half_width: The panels are [-half_width, half_width]^2.
+      half_width: Half the side of a panel, which is centred at 0.
       marks: Points [k, 2] to mark in the panel of the last energy.
-      bandwidth: Of the kernel density.
+      bandwidth: Standard deviation of the kernel density.
     Returns: Figure.
     """
     count = len(samples) + len(energies) + len(motions)
@@ -510,10 +511,11 @@ def density_panels(
 class PrincipalLine(NamedTuple):
     """The line through the mean of values along which they vary most.
 
-    mean: of the values, [...];
-    direction: of unit length, [...]; its sign is arbitrary;
-    spread: standard deviation of the values along the line;
-    share: of the variance that lies along it.
+    Attributes:
+      mean: Mean of the values, [...].
+      direction: Unit vector along the line, [...]; its sign is arbitrary.
+      spread: Standard deviation of the values along the line.
+      share: Fraction of the variance that lies along the line.
     """
 
     mean: np.ndarray
@@ -593,10 +595,10 @@ def _project(
     """Places on the principal line of others, and what to call that axis.
 
     Args:
-      values: [n, time, ...]; of one dimension they are their own places.
-      like: The others, of the same dimensions.
-      name: Of the values.
-    Returns: places [n, time], and a label.
+      values: Values [n, time, ...]; with one dimension they are the places.
+      like: Values whose principal line is used, of the same dimensions.
+      name: Name of the values, for the label.
+    Returns: Places [n, time], and a label.
     """
     if np.prod(values.shape[2:], dtype=int) == 1:
         return np.reshape(values, values.shape[:2]), name

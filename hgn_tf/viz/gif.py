@@ -22,9 +22,9 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
     """round(255 * frames) clipped to 0..255; uint8 passes as it is.
 
     Args:
-      frames: uint8, or floats in [0, 1], of any shape.
+      frames: Array of uint8, or of floats in [0, 1], of any shape.
     Returns: uint8 array of the same shape.
-    Raises: TypeError: for other kinds of numbers.
+    Raises: TypeError: if the numbers are of another kind.
     """
     frames = np.asarray(frames)
     if frames.dtype == np.uint8:
@@ -41,8 +41,8 @@ def frame_sheet(video: np.ndarray) -> tuple[bytes, int]:
     """The frames of a video as one picture, row by row, about square.
 
     Args:
-      video: [time, height, width, 3].
-    Returns: the PNG, and how many frames a row has.
+      video: Video [time, height, width, 3].
+    Returns: The PNG, and the number of frames per row.
     """
     num_frames, height, width = video.shape[:3]
     columns = math.ceil(math.sqrt(num_frames))
@@ -69,7 +69,7 @@ def side_by_side(
     Args:
       videos: Videos [time, height, width, 3] of equal shapes.
       gutter: Width of the gutters, in pixels.
-      vertical: From top to bottom instead of left to right.
+      vertical: Whether the videos stand below each other.
     Returns: uint8 video [time, height, n * width + (n - 1) * gutter, 3], or
       height and width exchanged.
     Raises: ValueError: if the shapes differ or there is no video.
@@ -98,10 +98,10 @@ def write_gif(
     """Writes an endless GIF, enlarged without smoothing.
 
     Args:
-      path: Where the GIF goes; whole or not at all.
-      video: [time, height, width, 3]; see `side_by_side` for several.
-      fps: Frames a second; GIF counts in hundredths of a second.
-      scale: Each pixel becomes scale x scale.
+      path: Place of the GIF, which is written whole or not at all.
+      video: Video [time, height, width, 3]; `side_by_side` joins several.
+      fps: Frames per second; GIF counts in hundredths of a second.
+      scale: Side in pixels of what one pixel of the video becomes.
     Returns: The path.
     """
     video = to_uint8(video)

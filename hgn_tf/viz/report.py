@@ -50,7 +50,7 @@ def write_report(run_dir: str | os.PathLike, command: str = "") -> pathlib.Path:
 
     Args:
       run_dir: Folder of a run that has been trained and evaluated.
-      command: What trains it again, for the page to say.
+      command: Command that trains the run again, shown on the page.
     Returns: Path of the page, which is there whole or not at all.
     Raises: ValueError: if a file or an array is missing or cannot be read,
       with the command that makes it.
