@@ -1,10 +1,11 @@
 """The networks of HGN, in the order of the path: frames, z, state, energy, q.
 
 Every network has a convolutional form, on latents [batch, 4, 4, channels] as
-in the paper, and a flat one, on latents [batch, features] as in HGN++ (Higgins
-et al., 2021), which costs far less on a CPU. `paper_networks` and
+in the paper, and a flat form, on latents [batch, features] as in HGN++ (Higgins
+et al., 2021). The flat form costs far less on a CPU. `paper_networks` and
 `flat_networks` give matching sets, to be passed on as `HGN(**networks, ...)`.
-The pixel HNN's networks, from pairs of frames to z and back, are in `pairs`.
+The networks of the pixel HNN, from pairs of frames to z and back, are in
+`pairs`.
 """
 
 from hgn_tf.networks.decoder import Decoder, DenseDecoder, UpsampleConv2D

@@ -17,13 +17,13 @@ _LEAKY_SLOPE = 0.2
 class UpsampleConv2D(keras.layers.Layer):
     """Nearest-neighbour x2, then a 3x3 convolution, at 4/9 of the arithmetic.
 
-    After the upsampling each output sees only 2x2 distinct inputs: the whole
-    is one transposed convolution of stride 2, whose 4x4 kernel is the 3x3 one
-    summed over the two places of each input. The result equals
+    After the upsampling each output sees only 2x2 distinct inputs. So the
+    whole is one transposed convolution of stride 2, whose 4x4 kernel is the
+    3x3 kernel summed over the two places of each input. The result equals
     UpSampling2D(2) followed by Conv2D(filters, 3, padding="same").
 
     Args:
-      filters: Output channels.
+      filters: Number of output channels.
     Call: [batch, height, width, channels] ->
       [batch, 2 * height, 2 * width, filters].
     """
@@ -79,9 +79,9 @@ class Decoder(keras.layers.Layer):
     Args:
       filters: Channels of each block; the frame is 2^len(filters) times the
         size of the latent.
-      convolutions: 3x3 convolutions a block.
-      channels: Channels of the frame.
-      seed_shape: For a flat q, the [height, width, channels] it starts from.
+      convolutions: Number of 3x3 convolutions per block.
+      channels: Number of channels of the frame.
+      seed_shape: Shape [height, width, channels] that a flat q is brought to.
       block_activation: Keras activation at the end of a block, or None.
     Call: q [batch, *state_shape] -> [batch, height, width, channels].
     """
@@ -162,16 +162,16 @@ class Decoder(keras.layers.Layer):
 class DenseDecoder(keras.layers.Layer):
     """q -> frame through an MLP with ReLU; the last layer is linear.
 
-    Each pixel is learned by itself, nothing is shared between places, so it
-    wants more examples than `Decoder`; an example costs a tenth on a CPU.
+    Each pixel is learned by itself: places share nothing. So this decoder
+    needs more examples than `Decoder`. An example costs a tenth on a CPU.
 
     Args:
-      units: Hidden widths.
-      frame_shape: (height, width, channels).
-      grey_start: Draw the same grey frame at first, whatever q is: the last
-        layer's weights start at 0, its biases at 0.5. Random frames are off
-        by more than any motion: what lessens their error first is a q that
-        hardly varies, from which some seeds do not come back.
+      units: Width of each hidden layer.
+      frame_shape: Shape (height, width, channels) of a frame.
+      grey_start: Whether the first frames are one grey, whatever q is: the
+        weights of the last layer start at 0, its biases at 0.5. Random frames
+        are off by more than any motion. What lessens their error first is a q
+        that hardly varies, and some seeds do not come back from there.
     Call: q [batch, features] -> [batch, *frame_shape].
     """
 

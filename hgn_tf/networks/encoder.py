@@ -19,8 +19,9 @@ class Encoder(keras.layers.Layer):
     Convolutions with ReLU, then one linear layer for the mean and one for the
     logarithm of the standard deviation of z.
 
-    Paper: initialisation not given. Here: sd of z starts at exp(-3), because
-    at 1 the noise drowns the mean and learning waits at the mean image.
+    Paper: initialisation not given. Here: the standard deviation of z starts
+    at exp(-3), because at 1 the noise drowns the mean and learning stays at
+    the mean image.
 
     Args:
       filters: Channels of each convolution.
@@ -105,7 +106,7 @@ class StateNet(keras.layers.Layer):
     """f_psi: z -> initial state (q, p); the last layer is linear.
 
     Args:
-      units: Width of each hidden layer, ReLU.
+      units: Width of each hidden layer, with ReLU.
       state_shape: Shape of q, and of p, without the batch axis.
     Call: z [batch, *latent_shape] -> PhaseState of [batch, *state_shape].
     """
@@ -138,7 +139,7 @@ class StateNet(keras.layers.Layer):
 
 
 def split_state(x) -> PhaseState:
-    """The first half of the last axis is q, the second p."""
+    """Splits the last axis: its first half is q, the second p."""
     return PhaseState(*tf.split(x, 2, axis=-1))
 
 

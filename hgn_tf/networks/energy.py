@@ -16,20 +16,22 @@ from hgn_tf.networks.layers import (
 class EnergyNet(keras.layers.Layer):
     """x -> energy [batch]; each row depends on its own example only.
 
-    Convolutional: every layer 3x3, the last one with one channel, summed over
-    positions. Flat: an MLP. The last layer has no bias, which no gradient of
-    an energy would ever reach.
+    The convolutional form has 3x3 layers, the last one with one channel that
+    is summed over positions. The flat form is an MLP. The last layer has no
+    bias, because no gradient of an energy would reach it.
 
     Args:
       units: Width of each hidden layer.
-      activation: Smooth, since training takes second derivatives.
+      activation: Activation of the hidden layers. It must be smooth, since
+        training takes second derivatives.
       convolutional: Whether x is [batch, height, width, channels].
-      first_scale: Factor on the first layer's initial weights.
-      first_bias: Biases of a flat first layer start uniform in +- this. Both
-        larger, 3, say, bend the units at more places of narrow data.
-      quadratic: Add |x|^2 / 2. Paper: the network alone. Here an option: such
-        a K(p) moves q from the first step on, and such a V(q) keeps the
-        motion bounded where there are no data.
+      first_scale: Factor on the initial weights of the first layer.
+      first_bias: Largest initial bias of a flat first layer; biases start
+        uniform between its negative and it. With both at 3, say, the units
+        bend at more places of narrow data.
+      quadratic: Whether |x|^2 / 2 is added. Paper: the network alone. Here an
+        option: such a K(p) moves q from the first step on, and such a V(q)
+        keeps the motion bounded where there are no data.
     Call: x [batch, ...] -> [batch].
     """
 
@@ -123,8 +125,8 @@ class QuadraticEnergy(keras.layers.Layer):
     monotone function of the true one: any canonical change of scale along the
     orbits draws the same frames. With K = |p|^2 / 2, one degree of freedom,
     and q a function of the true position, as the decoder makes it, that
-    function must be linear: |dq/dt|^2 / 2 + V(q) can be constant on every
-    orbit in no other way.
+    function must be linear. Otherwise |dq/dt|^2 / 2 + V(q) would not be
+    constant on every orbit.
 
     Call: x [batch, ...] -> [batch].
     """
@@ -170,10 +172,10 @@ class SeparableHamiltonian(keras.layers.Layer):
 class JointHamiltonian(keras.layers.Layer):
     """H(q, p) from one network on both, for systems that do not separate.
 
-    Caveat: explicit leapfrog on such an H is first order and not symplectic
-    (measured: order 0.9, det J - 1 of -9e-3 at dt 0.1), so neither volume nor
-    energy is kept as with SeparableHamiltonian, and backward rollouts do not
-    retrace forward ones exactly. rk4 keeps its order.
+    Explicit leapfrog on such an H is first order and not symplectic (measured:
+    order 0.9, det J - 1 of -9e-3 at dt 0.1). So neither volume nor energy is
+    kept as with SeparableHamiltonian, and backward rollouts do not retrace
+    forward ones exactly. rk4 keeps its order.
 
     Args:
       network: Layer on (q, p) joined on the last axis -> [batch].

@@ -19,16 +19,16 @@ def paper_networks(
 ) -> dict:
     """Encoder, f_psi, energies and decoder as in the paper, on 4x4 latents.
 
-    Encoder: 8 convolutions of 32, 64, ..., 64, 48 filters. Paper: strides not
-    given. Here: stride 2 until the size is 4. f_psi: 3 convolutions. Energies
-    K(p) and V(q): 6 convolutions with softplus each. Decoder: a progressive
-    residual block a factor of two.
+    The encoder has 8 convolutions of 32, 64, ..., 64, 48 filters. Paper:
+    strides not given. Here: stride 2 until the size is 4. f_psi has 3
+    convolutions, each energy K(p) and V(q) has 6 with softplus. The decoder
+    has one progressive residual block per factor of two.
 
     Args:
       image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
-      channels: Channels of a frame.
-      filters: 64 in the paper; fewer cost less.
-      latent_channels: Channels of q, and of p.
+      channels: Number of channels of a frame.
+      filters: Number of filters, 64 in the paper; fewer cost less.
+      latent_channels: Number of channels of q, and of p.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder.
     Raises: ValueError: for another image size.
     Source: the HGN paper, A.1.
@@ -63,23 +63,23 @@ def flat_networks(
 ) -> dict:
     """The same path on a flat latent, with MLPs: much cheaper on a CPU.
 
-    Paper: convolutional energies and decoder, both energies learned. Here: as
-    HGN++ does for the energies, MLPs; the decoder is an MLP too, because small
-    convolutions at the frame's resolution cost ten times its CPU time; the
-    kinetic energy is |p|^2 / 2, see QuadraticEnergy, and the potential
+    Paper: convolutional energies and decoder, both energies learned. Here: the
+    energies are MLPs, as in HGN++. The decoder is an MLP too, because small
+    convolutions at the frame's resolution cost ten times its CPU time. The
+    kinetic energy is |p|^2 / 2, see QuadraticEnergy, and the potential is
     |q|^2 / 2 + net.
 
     Args:
       image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
-      channels: Channels of a frame.
+      channels: Number of channels of a frame.
       latent_size: Length of q, and of p.
-      encoder_filters: Channels of the encoder's convolutions.
+      encoder_filters: Channels of each convolution of the encoder.
       state_units: Hidden widths of f_psi.
       kinetic_units: Hidden widths of a network that is added to |p|^2 / 2;
         empty for none.
       potential_units: Hidden widths of the network of V.
       decoder_units: Hidden widths of the decoder.
-      grey_start: As of DenseDecoder.
+      grey_start: Whether the first frames are one grey, see `DenseDecoder`.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder.
     Raises: ValueError: for another image size.
     Source: Higgins et al., SyMetric (2021), appendix, for the flat form.

@@ -41,21 +41,22 @@ def build_in_turn(layers: list, shape: tuple) -> tuple:
 class MLP(keras.layers.Layer):
     """Dense layers between arrays of any shape; the last one is linear.
 
-    Weights are orthogonal, biases uniform in +-1/sqrt(inputs): with biases of
-    0 every unit would bend at x = 0, so that where x has few dimensions there
-    is little to see but its signs.
+    Weights are orthogonal, biases uniform in +-1/sqrt(inputs). With biases of
+    0 every unit would bend at x = 0, and an x of few dimensions would show
+    little but its signs.
 
     Args:
       units: Width of each hidden layer.
       target_shape: Shape of the output, without the batch axis; () for one
         number per row.
-      activation: Of the hidden layers; smooth, if the net is an energy.
-      residual: Add the input of each hidden layer but the first to its
-        output; those layers then need equal widths.
-      last_bias: Whether the last layer has a bias, which no gradient of an
-        energy would ever reach.
-      weight_decay: L2 coupled into the gradient, which grows by
-        weight_decay * w (not the decoupled decay of AdamW).
+      activation: Activation of the hidden layers. That of an energy must be
+        smooth.
+      residual: Whether the input of each hidden layer but the first is added
+        to its output; those layers then need equal widths.
+      last_bias: Whether the last layer has a bias. No gradient of an energy
+        would reach it.
+      weight_decay: Factor of the L2 decay that is coupled into the gradient,
+        which grows by weight_decay * w (not the decoupled decay of AdamW).
     Call: [batch, ...] -> [batch, *target_shape].
     Source: Greydanus et al. 2019, Hamiltonian Neural Networks, appendix A, for
       the orthogonal weights.
@@ -141,9 +142,9 @@ class MaskedDense(keras.layers.Layer):
       inputs: Degree of each input.
       outputs: Degree of each unit.
       strict: Whether a unit sees only inputs of lower degree.
-      activation: Of the units.
-      kernel_initializer: As Keras's.
-      bias_initializer: As Keras's.
+      activation: Activation of the units.
+      kernel_initializer: Keras initialiser of the kernel.
+      bias_initializer: Keras initialiser of the bias.
     Call: x [batch, inputs] -> [batch, outputs].
     Source: Germain et al. 2015, MADE, section 4.
     """

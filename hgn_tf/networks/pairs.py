@@ -49,7 +49,7 @@ class PairEncoder(keras.layers.Layer):
 class PairDecoder(keras.layers.Layer):
     """z -> pair: HGN's decoder, with the two frames on its channels.
 
-    Of a flat z `Decoder` begins with one linear layer.
+    For a flat z, `Decoder` begins with one linear layer.
 
     Args:
       decoder: Layer, z -> [batch, height, width, 2 * channels].
@@ -84,11 +84,12 @@ def dense_pair_networks(
     """MLPs of 4 layers each, the HNN paper's form.
 
     Args:
-      observation_shape: What is encoded, without the batch axis: a pair
-        (2, height, width, channels), or any other.
+      observation_shape: Shape of an observation, without the batch axis: a
+        pair (2, height, width, channels), or any other.
       latent_size: Length of z, twice the degrees of freedom.
-      units: Hidden widths of the encoder; reversed, of the decoder.
-      residual: See `MLP`. Not in the paper.
+      units: Hidden widths of the encoder, and reversed of the decoder.
+      residual: Whether hidden layers are residual, see `MLP`. Not in the
+        paper.
     Returns: dict of the arguments encoder and decoder.
     Source: the HGN paper, A.3.
     """
@@ -109,10 +110,10 @@ def conv_pair_networks(
 
     Args:
       image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
-      channels: Channels of a frame.
-      filters: 64 in the paper; fewer cost less.
+      channels: Number of channels of a frame.
+      filters: Number of filters, 64 in the paper; fewer cost less.
       latent_size: Length of z, twice the degrees of freedom.
-      block_activation: Of the decoder, see `Decoder`.
+      block_activation: Activation at the end of a block, see `Decoder`.
     Returns: dict of the arguments encoder and decoder.
     Raises: ValueError: for another image size.
     Source: the HGN paper, A.3.
