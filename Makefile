@@ -13,17 +13,18 @@ RUFF = $(shell sed -n 's/^RUFF = \["\(.*\)"\].*/\1/p' setup.py)
 DOCS = $(shell sed -n '/^DOCS = /,/^]/s/^    "\(.*\)",$$/"\1"/p' setup.py)
 METADATA = setup.py pyproject.toml
 
-.PHONY: help setup demo test lint docs bench clean
+.PHONY: help setup demo test notebooks lint docs bench clean
 .NOTPARALLEL:
 
 help:
-	@echo 'make setup   environment $(VENV) with everything the tests need'
-	@echo 'make demo    dataset, training, evaluation and report: runs/demo'
-	@echo 'make test    the default test run'
-	@echo 'make lint    ruff check and ruff format --check'
-	@echo 'make docs    the documentation as a site: site/index.html'
-	@echo 'make bench   every script of benchmarks/, one after another'
-	@echo 'make clean   remove the environment and build leftovers'
+	@echo 'make setup      environment $(VENV) with everything the tests need'
+	@echo 'make demo       dataset, training, evaluation and report: runs/demo'
+	@echo 'make test       the default test run, without the notebooks'
+	@echo 'make notebooks  every notebook, on little data'
+	@echo 'make lint       ruff check and ruff format --check'
+	@echo 'make docs       the documentation as a site: site/index.html'
+	@echo 'make bench      every script of benchmarks/, one after another'
+	@echo 'make clean      remove the environment and build leftovers'
 
 setup: $(VENV)/.stamp-test
 
@@ -32,6 +33,9 @@ demo: $(VENV)/.stamp-run
 
 test: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+notebooks: $(VENV)/.stamp-test
+	$(BIN)/python -m pytest -n 2 -m notebooks tests/test_notebooks.py
 
 lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .

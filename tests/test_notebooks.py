@@ -59,6 +59,7 @@ def run_notebook(script, folder, **environment):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
+@pytest.mark.notebooks
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_notebook_runs_small(script, tmp_path, data_dir):
     run_notebook(script, tmp_path, NOTEBOOK_SMALL="1")
