@@ -1,0 +1,136 @@
+"""Whether a law is being learned: cheap measures at the end of each epoch.
+
+The error within the trained frames does not tell a law from a memory: a large
+latent can hold the frames of a video, and roll them out under an H that means
+nothing. The measures here do. A memory fails at each of them.
+"""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from hgn_tf import data, metrics
+
+# Videos that the measures are taken on.
+_NUM_VIDEOS = 48
+# A frame in so many is drawn: drawing is what the measures cost.
+_EVERY = 3
+# The first frame that counts as far, the length of the paper's videos.
+_FAR = 30
+
+
+@dataclass(frozen=True)
+class LawTruth:
+    """Videos of more frames than a model trains on, with what is known of them.
+
+    Attributes:
+      video: uint8 [batch, time, height, width, channels], as recorded.
+      energy: True energies [batch], joules; None if they are not known.
+      backward: uint8, the motion before the first frame, frame by frame back
+        in time from the first on, without noise; None if it is not known.
+    """
+
+    video: np.ndarray
+    energy: np.ndarray | None = None
+    backward: np.ndarray | None = None
+
+
+def load_truth(builder, num_videos: int = _NUM_VIDEOS) -> LawTruth:
+    """The videos of the split validation_long, with energies and the past.
+
+    Args:
+      builder: Prepared builder of `tfds_physics`.
+      num_videos: int. At most so many videos. Defaults to 48.
+    Raises: ValueError: if the dataset has no such split.
+    """
+    part = data.load_split(builder, "validation_long", num_videos)
+    times = -part.dt * np.arange(_FAR)
+    return LawTruth(
+        part.video, part.energy, data.true_video(builder, part, times)
+    )
+
+
+def law_measures(model, truth: LawTruth) -> dict[str, float]:
+    """What a memory of the frames fails at.
+
+    energy_r2, energy_rank: squared correlation, and rank correlation without
+      its sign, of the learned with the true energies;
+    backward_mse_e4: error of a rollout back from the first frame, against the
+      true motion;
+    far_mse_e4: error of the frames from the 31st on, against the recorded
+      ones, whose noise floor no model gets below.
+
+    Errors are mean squared errors per pixel, times 1e4, of every third frame.
+    States are inferred from the first frames, by the posterior's mean. What
+    the truth does not tell is left out.
+
+    Args:
+      model: HGN or PixelHNN, trained or in training.
+      truth: Videos and what is known of them.
+    Returns: dict, name -> number.
+    """
+    state = model.infer(truth.video)
+    measures = {}
+    if truth.energy is not None:
+        learned = model.energy(state).numpy()
+        measures["energy_r2"] = metrics.r_squared(learned, truth.energy)
+        measures["energy_rank"] = metrics.rank_correlation(
+            learned, truth.energy
+        )
+    if truth.backward is not None:
+        measures["backward_mse_e4"] = _error(
+            model, state, truth.backward, -model.dt, 1
+        )
+    if truth.video.shape[1] > _FAR:
+        measures["far_mse_e4"] = _error(
+            model, state, truth.video, model.dt, _FAR
+        )
+    return measures
+
+
+def yardsticks(truth: LawTruth, image: np.ndarray) -> dict[str, float]:
+    """The mean image's errors, on the frames of `law_measures`.
+
+    Args:
+      truth: Videos and what is known of them.
+      image: Mean frame, [height, width, channels] in [0, 1].
+    Returns: dict, name -> number, named as in `law_measures`.
+    """
+    videos = {"backward_mse_e4": (truth.backward, 1)}
+    if truth.video.shape[1] > _FAR:
+        videos["far_mse_e4"] = (truth.video, _FAR)
+    return {
+        name: _mse_e4(video[:, first::_EVERY], image)
+        for name, (video, first) in videos.items()
+        if video is not None
+    }
+
+
+class LawValidation(keras.callbacks.Callback):
+    """Adds `law_measures` to the logs of an epoch, as val_energy_r2 and so on.
+
+    It must stand before callbacks that write the logs.
+
+    Args:
+      truth: Videos and what is known of them.
+    """
+
+    def __init__(self, truth: LawTruth):
+        super().__init__()
+        self._truth = truth
+
+    def on_epoch_end(self, epoch, logs=None):
+        measures = law_measures(self.model, self._truth)
+        logs.update({f"val_{name}": x for name, x in measures.items()})
+
+
+def _error(model, state, video, dt, first):
+    path = model.rollout(state, video.shape[1] - 1, dt)
+    shown = type(path)(*(part[:, first::_EVERY] for part in path))
+    return _mse_e4(video[:, first::_EVERY], model.decode(shown).numpy())
+
+
+def _mse_e4(video, drawn):
+    error = np.square(video / np.float32(255.0) - drawn)
+    return 1e4 * float(error.mean(dtype=np.float64))
