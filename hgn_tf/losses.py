@@ -26,6 +26,58 @@ def gaussian_kl(mean: tf.Tensor, log_scale: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(terms, axis=list(range(1, len(mean.shape))))
 
 
+def gaussian_elbo(
+    reconstruction: tf.Tensor,
+    kl: tf.Tensor,
+    num_pixels: int,
+    variance: float,
+) -> tf.Tensor:
+    """The evidence lower bound per frame in nats, of a Gaussian decoder.
+
+    -num_pixels / 2 * (reconstruction / variance + log(2 pi variance)) - kl
+
+    The mean over frames of the log-likelihood, minus the KL divergence of the
+    one latent variable, as in the HGN paper's equation 4. It does not depend
+    on a multiplier: runs and epochs with different ones compare by it.
+
+    Args:
+      reconstruction: Mean squared error per pixel, [batch].
+      kl: KL divergence in nats, [batch].
+      num_pixels: int. Numbers per frame, height * width * channels.
+      variance: float. Variance of the decoder's noise on each pixel.
+    Returns: [batch].
+    """
+    misfit = reconstruction / variance + math.log(2.0 * math.pi * variance)
+    return -0.5 * num_pixels * misfit - kl
+
+
+def disagreement(
+    first: tf.Tensor, second: tf.Tensor, floor: float = 1e-3
+) -> tf.Tensor:
+    """How far two estimates of the same states are apart, in their spreads.
+
+    mean over coordinates of (a - b)^2 / (var a + var b + floor + mean / 10)
+
+    with the variances over the batch, and their mean over coordinates. Two
+    independent draws from one distribution have 1, equal estimates 0. Each
+    coordinate counts by its own spread, so that shrinking the states gains
+    nothing. The tenth of the mean and the floor keep coordinates that hardly
+    vary from drowning the others, and states that do not vary yet from
+    dividing by zero.
+
+    Args:
+      first: [batch, ...].
+      second: Of the same shape.
+      floor: float. Least variance that is divided by. Defaults to 1e-3.
+    Returns: [batch].
+    """
+    variance = tf.math.reduce_variance(first, axis=0)
+    variance += tf.math.reduce_variance(second, axis=0)
+    scale = variance + floor + 0.1 * tf.reduce_mean(variance)
+    error = tf.math.squared_difference(first, second) / scale
+    return tf.reduce_mean(error, axis=list(range(1, len(first.shape))))
+
+
 @keras.saving.register_keras_serializable("hgn_tf")
 class Geco(keras.layers.Layer):
     """Lagrange multiplier of the constraint `reconstruction <= tolerance`.

@@ -6,6 +6,7 @@ trajectories are left to whoever reports; `mean_and_stderr` takes them, and
 """
 
 import numpy as np
+import scipy.stats
 
 
 def pixel_mse_per_frame(video: np.ndarray, prediction: np.ndarray):
@@ -136,6 +137,31 @@ def r_squared(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x - x.mean(), y - y.mean()
     variances = np.dot(x, x) * np.dot(y, y)
     return float(np.dot(x, y) ** 2 / variances) if variances > 0 else 0.0
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's rank correlation without its sign, |rho|.
+
+    1 if one is any monotone function of the other. Video alone may leave a
+    learned energy open up to such a function, and the sign: a low
+    `r_squared` beside a rank correlation near 1 tells a bent scale from an
+    energy that is none.
+
+    Args:
+      x: One number per trajectory, shape [batch], batch at least 2.
+      y: The same.
+    Returns: Number in [0, 1]; 0 if either is constant or not finite.
+    Raises: ValueError: if the shapes differ or there are fewer than 2.
+    """
+    x, y = _check_pair("x", x, "y", y)
+    if x.ndim != 1 or x.size < 2:
+        raise ValueError(
+            f"`x` must have shape [batch], batch >= 2. Received: {x.shape}."
+        )
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return 0.0
+    ranks = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
+    return float(np.sqrt(r_squared(*ranks)))
 
 
 def valid_prediction_time(
