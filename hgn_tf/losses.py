@@ -87,10 +87,14 @@ class Geco(keras.layers.Layer):
     variance is the tolerance, the mean being taken over frames as in the HGN
     paper's equation 4. The multiplier then follows the constraint:
 
-        average <- smoothing * average + (1 - smoothing) * violation
-        multiplier <- multiplier * exp(rate * clip(average, -1, 1))
+        average <- smoothing * average
+                   + (1 - smoothing) * clip(log(reconstruction / tolerance))
+        multiplier <- multiplier * exp(rate * average)
 
-    with violation = reconstruction / tolerance - 1. Its logarithm and the
+    with the logarithm clipped to [-1, 1]: an error of half the tolerance lowers
+    the multiplier as fast as one of twice the tolerance raises it. (Source:
+    reconstruction / tolerance - 1, which falls by 1 at most and rises without
+    bound.) The logarithm of the multiplier and the
     moving average are non-trainable weights: they are saved with the model and
     averaged over replicas.
 
@@ -173,15 +177,16 @@ class Geco(keras.layers.Layer):
         """
         finite = tf.math.is_finite(reconstruction)
         reconstruction = tf.where(finite, reconstruction, self.tolerance)
-        violation = tf.reduce_mean(reconstruction) / self.tolerance - 1.0
+        ratio = tf.reduce_mean(reconstruction) / self.tolerance
+        # An estimate that is 0 or below, as that of a KL may be, is e times
+        # too low and no more, as any other low value.
+        violation = tf.math.log(tf.clip_by_value(ratio, 1.0 / math.e, math.e))
         average = (
             self.smoothing * self.average.value
             + (1.0 - self.smoothing) * violation
         )
         self.average.assign(average)
-        log_multiplier = self.log_multiplier.value + (
-            self.rate * tf.clip_by_value(average, -1.0, 1.0)
-        )
+        log_multiplier = self.log_multiplier.value + self.rate * average
         low, high = (math.log(limit) for limit in self.limits)
         self.log_multiplier.assign(tf.clip_by_value(log_multiplier, low, high))
 

@@ -7,6 +7,7 @@ import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from hgn_tf import losses
 from hgn_tf.losses import Geco, gaussian_kl, reconstruction
 
 
@@ -84,12 +85,19 @@ def test_multiplier_follows_the_formula():
     average, log_multiplier = 0.0, 0.0
     for error in (0.8, 0.1, 4.0):
         geco.update(tf.constant([error - 0.05, error + 0.05]))
-        average = 0.9 * average + 0.1 * (error / 0.5 - 1)
-        log_multiplier += 0.2 * np.clip(average, -1, 1)
+        average = 0.9 * average + 0.1 * np.clip(np.log(error / 0.5), -1, 1)
+        log_multiplier += 0.2 * average
     assert float(geco.average) == pytest.approx(average, rel=1e-5)
     assert float(geco.multiplier) == pytest.approx(
         np.exp(log_multiplier), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("factor", [1.3, 2.0, 50.0])
+def test_multiplier_falls_as_fast_as_it_rises(factor):
+    above = multipliers(Geco(1e-3), 1e-3 * factor)
+    below = multipliers(Geco(1e-3), 1e-3 / factor)
+    np.testing.assert_allclose(above * below, 1.0, rtol=1e-5)
 
 
 def test_an_error_that_is_not_finite_moves_nothing():
@@ -136,6 +144,43 @@ def test_multiplier_survives_saving(tmp_path):
     other.load_weights(tmp_path / "owner.weights.h5")
     assert float(other.geco.multiplier) == float(owner.geco.multiplier) > 1
     assert float(other.geco.average) == float(owner.geco.average) > 0
+
+
+def test_elbo_is_the_gaussian_likelihood_minus_the_divergence():
+    rng = np.random.default_rng(0)
+    frames, drawn = rng.uniform(size=(2, 5, 7, 12))
+    kl, variance = rng.uniform(size=5), 0.03
+    # [batch, frames, pixels]; the mean over frames, the sum over pixels.
+    log_likelihood = scipy.stats.norm(drawn, variance**0.5).logpdf(frames)
+    expected = log_likelihood.sum(axis=-1).mean(axis=-1) - kl
+    error = np.square(frames - drawn).mean(axis=(1, 2))
+    found = losses.gaussian_elbo(error, kl, 12, variance)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_disagreement_of_equal_states_is_0_and_of_independent_ones_1():
+    rng = np.random.default_rng(0)
+    # Widths of their own, so large that the floor does not count.
+    scale = np.array([100.0, 130.0])
+    first, second = scale * rng.standard_normal((2, 20_000, 2))
+    np.testing.assert_array_equal(losses.disagreement(first, first), 0.0)
+    # A tenth of the mean variance is added below.
+    share = np.mean(2 * scale**2 / (2 * scale**2 + 0.2 * np.mean(scale**2)))
+    found = np.mean(losses.disagreement(first, second))
+    assert found == pytest.approx(share, rel=0.02)
+
+
+def test_disagreement_does_not_shrink_with_the_states():
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((2, 64, 3))
+    small = losses.disagreement(100 * first, 100 * second)
+    large = losses.disagreement(1e4 * first, 1e4 * second)
+    # Down to 1e-3 over the variances.
+    np.testing.assert_allclose(small, large, rtol=1e-6)
+
+
+def test_disagreement_of_states_that_do_not_vary_is_finite():
+    assert np.all(losses.disagreement(np.ones((4, 3)), np.ones((4, 3))) == 0.0)
 
 
 def test_configuration_makes_the_same_layer():

@@ -18,6 +18,9 @@ from hgn_tf.networks import (
 )
 from hgn_tf.phase import PhaseState, time_derivative
 
+# Purposes of the noise of a step; 0 is the sample of z.
+_DECODED, _ANCHORS, _WINDOWS = 1, 2, 3
+
 
 class Posterior(NamedTuple):
     """q(z | frames): mean and log standard deviation, [batch, *latent]."""
@@ -45,6 +48,35 @@ class Motion(NamedTuple):
     states: PhaseState
 
 
+class TrainingPath(NamedTuple):
+    """The states of a training step, in time around the inferred one.
+
+    states: q and p [batch, span, ...];
+    before: how many of them lie before the inferred one;
+    anchor: the frame that each state was inferred at, int32 [batch];
+    low, high: first and last frame of the video that has a state, [batch];
+    posterior: that of the inferred states.
+    """
+
+    states: PhaseState
+    before: int
+    anchor: tf.Tensor
+    low: tf.Tensor
+    high: tf.Tensor
+    posterior: Posterior
+
+    def at(self, times) -> PhaseState:
+        """The states at frames [batch, ...], low to high of each example."""
+        shift = self.before - self.anchor
+        shift = tf.reshape(shift, [-1] + [1] * (len(times.shape) - 1))
+        return PhaseState(
+            *(
+                tf.gather(part, times + shift, batch_dims=1)
+                for part in self.states
+            )
+        )
+
+
 @serializable
 class HGN(GuardedModel):
     """Learns the laws of motion of a system from videos of it.
@@ -63,6 +95,18 @@ class HGN(GuardedModel):
     Paper: all frames, no curriculum. A step whose gradients are not finite
     changes nothing but the count `dropped_steps`.
 
+    A latent larger than the system needs can remember the frames of a video
+    instead of learning a law: the encoded states then fill a thin set that
+    the flow leaves, and beyond the trained frames nothing holds. Three
+    arguments, not in the paper, ask for one law. `agreement`: the state that
+    is inferred from a second window of frames, at a random time t, must be
+    the state that the rollout has at t; so the flow keeps to the set of
+    encoded states, where it is trained, and goes on past the horizon.
+    `anchor="random"`: the first window stands anywhere in the video, and the
+    rollout goes both ways. `reversible`: a window read backward gives the
+    same position and the opposite momentum, as in every system without
+    friction or magnetic forces. What each gains is in results/ablation.md.
+
     Args:
       encoder: Layer, frames -> (mean, log_scale) of z; `networks.Encoder`.
       hamiltonian: Layer (q, p) -> energy [batch].
@@ -72,6 +116,25 @@ class HGN(GuardedModel):
       num_decoded_frames: Frames decoded a training step; None for all.
       curriculum_steps: Steps until the horizon is the whole video; 0 for none.
       initial_horizon: Frames of the first horizon.
+      anchor: "first" or "random". The frame that a training step infers the
+        state at. From a random one the rollout goes forward and backward.
+        Defaults to "first", as in the paper.
+      rollout_steps: int or None. Steps of a training rollout from the anchor,
+        each way; None for the whole video. Frames further off are not drawn.
+        Defaults to None.
+      shortest_window: int or None. In training a window at the end of a video
+        may have as few frames as this, zeros in place of the others, and so
+        may a video that `infer` is given; None for `num_inference_frames`.
+        With all frames of a video seen, as in the paper, second windows need
+        it. Defaults to None.
+      agreement: float. Weight of the disagreement between windows, see
+        `losses.disagreement`. Defaults to 0.0, as in the paper.
+      agreement_ramp: Two ints. The weight is 0 until the first of these steps
+        and grows linearly to the second. From the start it would drown the
+        pictures: the model stays at the mean image. Defaults to (500, 1500).
+      num_windows: int. Second windows per video and step. Defaults to 2.
+      reversible: bool. Whether every other second window is read backward.
+        Defaults to False.
       integrator: A name in `integrators.INTEGRATORS`.
       dt: Seconds a step, one step a frame.
       sample: Sample z in training; False gives the paper's deterministic
@@ -99,6 +162,13 @@ class HGN(GuardedModel):
         num_decoded_frames=None,
         curriculum_steps=0,
         initial_horizon=5,
+        anchor="first",
+        rollout_steps=None,
+        shortest_window=None,
+        agreement=0.0,
+        agreement_ramp=(500, 1500),
+        num_windows=2,
+        reversible=False,
         integrator="leapfrog",
         dt=0.125,
         sample=True,
@@ -118,6 +188,14 @@ class HGN(GuardedModel):
             curriculum_steps,
             initial_horizon,
         )
+        _check_windows(
+            num_inference_frames,
+            num_decoded_frames,
+            anchor,
+            rollout_steps,
+            shortest_window,
+        )
+        _check_agreement(agreement, agreement_ramp, num_windows)
         self.encoder = layer_from(encoder)
         self.hamiltonian = layer_from(hamiltonian)
         self.decoder = layer_from(decoder)
@@ -126,14 +204,24 @@ class HGN(GuardedModel):
         self.num_decoded_frames = num_decoded_frames
         self.curriculum_steps = curriculum_steps
         self.initial_horizon = initial_horizon
+        self.anchor = anchor
+        self.rollout_steps = rollout_steps
+        self.shortest_window = shortest_window
+        self.agreement = agreement
+        self.agreement_ramp = tuple(agreement_ramp)
+        self.num_windows = num_windows
+        self.reversible = reversible
         self.integrator = integrator
         self.dt = dt
         self.sample = sample
         self.geco = layer_from(geco) or losses.Geco()
         # One for each term of the objective.
         self._term_means = {
-            name: keras.metrics.Mean(name) for name in ("reconstruction", "kl")
+            name: keras.metrics.Mean(name)
+            for name in ("reconstruction", "kl", "elbo")
         }
+        if agreement:
+            self._term_means["agreement"] = keras.metrics.Mean("agreement")
         self._compiled_rollout = tf.function(
             self._rollout, reduce_retracing=True
         )
@@ -174,7 +262,7 @@ class HGN(GuardedModel):
 
     def fit(self, x=None, *args, **kwargs):
         """As `keras.Model.fit`, on videos or dictionaries with a "video"."""
-        return super().fit(self._prepare(x), *args, **kwargs)
+        return super().fit(self._prepare(x, training=True), *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`: every frame, from the posterior's mean."""
@@ -189,13 +277,12 @@ class HGN(GuardedModel):
 
         Args:
           video: [batch, time, height, width, channels], uint8 or floats in
-            [0, 1]; the first `num_inference_frames` frames are used.
+            [0, 1]; the first `num_inference_frames` frames are used. Of a
+            model with `shortest_window` so many do.
         Returns: PhaseState of shape [batch, ...].
         Raises: ValueError: if the frames do not fit.
         """
-        video = videos.check_frames(
-            video, self.num_inference_frames, self._frame_shape
-        )
+        video = videos.check_frames(video, self._shortest, self._frame_shape)
         posterior = self._encode(videos.to_float_video(video))
         return self._first_state(posterior, sample=False)
 
@@ -300,7 +387,7 @@ class HGN(GuardedModel):
             "reconstruction": losses.reconstruction(video, output.video),
             "kl": self._divergence(output.posterior),
         }
-        self._track_terms(self._weigh(terms, video), terms)
+        self._track_terms(self._weigh(terms, video), terms, video)
         return self.get_metrics_result()
 
     def get_config(self):
@@ -313,20 +400,37 @@ class HGN(GuardedModel):
             "num_decoded_frames": self.num_decoded_frames,
             "curriculum_steps": self.curriculum_steps,
             "initial_horizon": self.initial_horizon,
+            "anchor": self.anchor,
+            "rollout_steps": self.rollout_steps,
+            "shortest_window": self.shortest_window,
+            "agreement": self.agreement,
+            "agreement_ramp": self.agreement_ramp,
+            "num_windows": self.num_windows,
+            "reversible": self.reversible,
             "integrator": self.integrator,
             "dt": self.dt,
             "sample": self.sample,
             "seed": self.seed,
         }
 
-    def _prepare(self, data):
-        data, shape = videos.check_data(
-            data, self.num_inference_frames, self._frame_shape
-        )
+    def _prepare(self, data, training=False):
+        data, shape = videos.check_data(data, self._shortest, self._frame_shape)
+        elsewhere = self.agreement or self.anchor == "random"
+        if training and elsewhere and shape[1] <= self._shortest:
+            raise ValueError(
+                "Windows at other times, of `agreement` and a random `anchor`, "
+                f"need videos of more than {self._shortest} frames. Received: "
+                f"{shape[1]}; lower `shortest_window`."
+            )
         # `train_step` takes the path apart, so Keras would not build for it.
         if not self.built:
             self.build((None, *shape[1:]))
         return data
+
+    @property
+    def _shortest(self):
+        """Frames that a window must have."""
+        return self.shortest_window or self.num_inference_frames
 
     @property
     def _state_shape(self):
@@ -342,7 +446,11 @@ class HGN(GuardedModel):
         return tuple(config["input_shape"][-3:]) if config else None
 
     def _encode(self, video):
-        return Posterior(*self.encoder(video[:, : self.num_inference_frames]))
+        window = video[:, : self.num_inference_frames]
+        missing = self.num_inference_frames - window.shape[1]
+        if missing > 0:
+            window = tf.pad(window, [[0, 0], [0, missing], *[[0, 0]] * 3])
+        return Posterior(*self.encoder(window))
 
     def _first_state(self, posterior, sample):
         z = posterior.mean
@@ -381,33 +489,135 @@ class HGN(GuardedModel):
         loss, terms = self._descend(
             objective, lambda terms: self.geco.update(terms["reconstruction"])
         )
-        self._track_terms(loss, terms)
+        self._track_terms(loss, terms, video)
 
     def _objective(self, video):
         """The terms of a training step by name, each [batch]."""
-        posterior = self._encode(video)
-        state = self._first_state(posterior, self.sample)
-        states = self._rollout(
-            *state, self.dt, video.shape[1] - 1, training=True
+        path = self._training_path(video)
+        times = self._decoded_times(path, video.shape[1])
+        target = tf.gather(video, times, batch_dims=1)
+        error = losses.reconstruction(
+            target, self._decode_frames(path.at(times).q)
         )
-        q, target = states.q, video
-        count, length = self.num_decoded_frames, video.shape[1]
-        if count is not None and (count < length or self.curriculum_steps):
-            q, target = videos.draw_frames(
-                q, target, count, self._horizon(length), self._noise_seed(1)
-            )
-        return {
-            "reconstruction": losses.reconstruction(
-                target, self._decode_frames(q)
-            ),
-            "kl": self._divergence(posterior),
+        terms = {
+            "reconstruction": error,
+            "kl": self._divergence(path.posterior),
         }
+        if self.agreement:
+            terms["agreement"] = self._disagreement(video, path)
+        return terms
+
+    def _training_path(self, video):
+        """States inferred at the anchor and rolled out from it."""
+        batch, length = tf.shape(video)[0], video.shape[1]
+        reach = min(self.rollout_steps or length - 1, length - 1)
+        anchor = tf.zeros([batch], tf.int32)
+        if self.anchor == "first":
+            posterior = self._encode(video)
+            state = self._first_state(posterior, self.sample)
+            states, before = self._roll(state, self.dt, reach), 0
+        else:
+            last = anchor + length - self._shortest
+            seed = self._noise_seed(_ANCHORS)
+            anchor = videos.draw_times(1, anchor, last, seed)[:, 0]
+            posterior = self._encode(
+                videos.cut_windows(video, anchor, self.num_inference_frames)
+            )
+            state = self._first_state(posterior, self.sample)
+            states, before = self._roll_both_ways(state, reach), reach
+        return TrainingPath(
+            states,
+            before,
+            anchor,
+            tf.maximum(anchor - before, 0),
+            tf.minimum(anchor + reach, length - 1),
+            posterior,
+        )
+
+    def _roll(self, state, dt, num_steps):
+        return self._rollout(*state, dt, num_steps, training=True)
+
+    def _roll_both_ways(self, state, num_steps):
+        """States at -num_steps * dt, ..., num_steps * dt, the given one amid.
+
+        Both ways are one batch: the steps that follow each other, which take
+        the time, are half as many.
+        """
+        count = tf.shape(state.q)[0]
+        sign = tf.concat([tf.ones([count]), -tf.ones([count])], axis=0)
+        sign = tf.reshape(sign, [-1] + [1] * (len(state.q.shape) - 1))
+        twice = PhaseState(*(tf.concat([part, part], 0) for part in state))
+        rolled = self._roll(twice, self.dt * sign, num_steps)
+
+        def in_time(part):
+            ahead, back = tf.split(part, 2)
+            # By index: TF's reversal takes many times as long.
+            back = tf.gather(back, tf.range(num_steps, 0, -1), axis=1)
+            return tf.concat([back, ahead], axis=1)
+
+        return PhaseState(*(in_time(part) for part in rolled))
+
+    def _decoded_times(self, path, length):
+        """Frames that are decoded, int32 [batch, count]."""
+        count = self.num_decoded_frames
+        if count is None or (count >= length and not self.curriculum_steps):
+            times = tf.range(min(length, path.states.q.shape[1]))
+            return tf.tile(times[tf.newaxis], [tf.shape(path.anchor)[0], 1])
+        horizon = tf.cast(tf.math.ceil(self._horizon(length)), tf.int32)
+        return videos.draw_times(
+            count,
+            tf.maximum(path.low, path.anchor - horizon + 1),
+            tf.minimum(path.high, path.anchor + horizon - 1),
+            self._noise_seed(_DECODED),
+        )
+
+    def _disagreement(self, video, path):
+        """How far second windows' states are from the rollout's, [batch]."""
+        times = self._drawn_window_times(path, video.shape[1])
+        steps = [self._window_step(index) for index in range(len(times))]
+        windows = [
+            videos.cut_windows(video, at, self.num_inference_frames, step)
+            for at, step in zip(times, steps)
+        ]
+        posterior = self._encode(tf.concat(windows, axis=0))
+        found = self._to_state(posterior.mean)
+        found = zip(*(tf.split(part, self.num_windows) for part in found))
+        ratios = []
+        for at, step, (q, p) in zip(times, steps, found):
+            rolled = path.at(at)
+            ratios.append(losses.disagreement(rolled.q, q))
+            # Read backward, a window gives the momentum of the way back.
+            ratios.append(losses.disagreement(rolled.p, float(step) * p))
+        return tf.add_n(ratios) / len(ratios)
+
+    def _window_step(self, index):
+        """1 for a second window read forward, -1 for one read backward."""
+        return -1 if self.reversible and index % 2 else 1
+
+    def _drawn_window_times(self, path, length):
+        """The frame at which each second window begins, int32 [batch] each."""
+        times = []
+        for index in range(self.num_windows):
+            low, high = path.low, path.high
+            if self._window_step(index) == 1:
+                high = tf.minimum(high, length - self._shortest)
+            else:
+                low = tf.maximum(low, self._shortest - 1)
+            seed = self._noise_seed(_WINDOWS + index)
+            times.append(videos.draw_times(1, low, high, seed)[:, 0])
+        return times
 
     def _weigh(self, terms, video):
         """The loss, a number, that the terms make together."""
-        return self.geco.objective(
+        loss = self.geco.objective(
             terms["reconstruction"], terms["kl"], videos.num_pixels(video)
         )
+        if "agreement" in terms:
+            first, last = self.agreement_ramp
+            since = tf.cast(self.steps.value - first, tf.float32)
+            grown = tf.clip_by_value(since / max(last - first, 1), 0.0, 1.0)
+            loss += self.agreement * grown * tf.reduce_mean(terms["agreement"])
+        return loss
 
     def _horizon(self, length):
         if not self.curriculum_steps:
@@ -421,7 +631,14 @@ class HGN(GuardedModel):
             return tf.zeros_like(losses.gaussian_kl(*posterior))
         return losses.gaussian_kl(*posterior)
 
-    def _track_terms(self, loss, terms):
+    def _track_terms(self, loss, terms, video):
+        elbo = losses.gaussian_elbo(
+            terms["reconstruction"],
+            terms["kl"],
+            videos.num_pixels(video),
+            self.geco.tolerance,
+        )
+        terms = {**terms, "elbo": elbo}
         means = ((self._term_means[name], terms[name]) for name in terms)
         self._track((self._loss_tracker, loss), *means)
 
@@ -442,6 +659,47 @@ def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):
             "`curriculum_steps` must be 0 or more and needs "
             f"`num_decoded_frames`. Received: {curriculum_steps} and "
             f"{decoded}."
+        )
+
+
+def _check_windows(inferred, decoded, anchor, rollout_steps, shortest):
+    if anchor not in ("first", "random"):
+        raise ValueError(
+            f"`anchor` must be 'first' or 'random'. Received: {anchor!r}."
+        )
+    if shortest is not None and not 1 <= shortest <= inferred:
+        raise ValueError(
+            "`shortest_window` must be from 1 to `num_inference_frames`, or "
+            f"None. Received: {shortest} of {inferred}."
+        )
+    if rollout_steps is None:
+        return
+    if rollout_steps < (shortest or inferred):
+        raise ValueError(
+            "`rollout_steps` must reach over a window at least, "
+            f"{shortest or inferred} steps, or be None for the whole video. "
+            f"Received: {rollout_steps}."
+        )
+    if anchor == "random" and decoded is None:
+        raise ValueError(
+            "With `rollout_steps` from a random anchor no example has all "
+            "frames: give `num_decoded_frames`. Received: None."
+        )
+
+
+def _check_agreement(agreement, ramp, num_windows):
+    if not 0 <= agreement < float("inf"):
+        raise ValueError(
+            f"`agreement` must be 0 or more, and finite. Received: {agreement}."
+        )
+    if len(ramp) != 2 or not 0 <= ramp[0] <= ramp[1]:
+        raise ValueError(
+            "`agreement_ramp` must be two steps (first, last) with 0 <= first "
+            f"<= last. Received: {ramp}."
+        )
+    if not 1 <= num_windows <= 8:
+        raise ValueError(
+            f"`num_windows` must be from 1 to 8. Received: {num_windows}."
         )
 
 

@@ -52,31 +52,43 @@ def num_pixels(video: tf.Tensor) -> int:
     return height * width * channels
 
 
-def draw_frames(q, video, count: int, horizon, seed):
-    """One frame from each of `count` equal parts of the first frames.
+def draw_times(count: int, low, high, seed) -> tf.Tensor:
+    """One frame from each of `count` equal parts of the frames low to high.
 
-    Uniform over the horizon, so that a mean over the drawn frames is an
-    unbiased estimate of the mean over the horizon; from parts, because that
-    varies less than independent draws.
+    Uniform over them, so that a mean over the drawn frames is an unbiased
+    estimate of the mean over all; from parts, because that varies less than
+    independent draws.
 
     Args:
-      q: [batch, time, ...].
-      video: [batch, time, ...].
-      count: How many frames of each example.
-      horizon: Frames drawn from, a number of at most `time`.
+      count: int. How many frames of each example.
+      low: First frame of each example, whole numbers [batch].
+      high: Last one, [batch].
       seed: Two integers; the draws differ between examples.
-    Returns: q and video of the same frames, [batch, count, ...].
+    Returns: int32 [batch, count].
     """
+    low, high = (tf.cast(x, tf.float32)[:, tf.newaxis] for x in (low, high))
     part = tf.range(count, dtype=tf.float32) + tf.random.stateless_uniform(
-        [tf.shape(video)[0], count], seed
+        [tf.shape(low)[0], count], seed
     )
-    index = tf.cast(part * horizon / count, tf.int32)
-    # part * horizon may round up to the horizon itself.
-    index = tf.minimum(index, video.shape[1] - 1)
-    return (
-        tf.gather(q, index, batch_dims=1),
-        tf.gather(video, index, batch_dims=1),
-    )
+    # A product may round up to the end of the last part.
+    times = tf.minimum(tf.floor(low + part * (high - low + 1.0) / count), high)
+    return tf.cast(times, tf.int32)
+
+
+def cut_windows(video, start, length: int, step: int = 1) -> tf.Tensor:
+    """The frames start, start + step, ... of each video.
+
+    Args:
+      video: Floats [batch, time, height, width, channels].
+      start: First frame of each window, int32 [batch].
+      length: int. Frames per window. Those outside of the video are zero.
+      step: int. 1 to go forward in time, -1 to go back. Defaults to 1.
+    Returns: [batch, length, height, width, channels].
+    """
+    times, last = start[:, tf.newaxis] + step * tf.range(length), video.shape[1]
+    inside = (times >= 0) & (times < last)
+    cut = tf.gather(video, tf.clip_by_value(times, 0, last - 1), batch_dims=1)
+    return tf.where(inside[..., tf.newaxis, tf.newaxis, tf.newaxis], cut, 0.0)
 
 
 def decode_frames(decoder, q: tf.Tensor) -> tf.Tensor:

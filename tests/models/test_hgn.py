@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from hgn_tf import HGN, PhaseState, losses, networks
-from hgn_tf.models.video import draw_frames
+from hgn_tf.models.video import cut_windows, draw_times
 
 FRAMES, SIZE = 5, 8
 FORMS = {
@@ -285,23 +285,34 @@ def test_drawn_frames_are_an_unbiased_estimate():
     assert abs(np.mean(found) - truth["reconstruction"]) < 4 * stderr
 
 
-@pytest.mark.parametrize("horizon", [1.0, 3.0, 3.5, 10.0])
-def test_drawn_frames_are_uniform_over_the_horizon(horizon):
+@pytest.mark.parametrize("low, high", [(0, 0), (0, 9), (2, 4), (7, 9)])
+def test_drawn_times_are_uniform_from_low_to_high(low, high):
     batch, frames, count = 5000, 10, 4
-    video = tf.tile(tf.range(frames)[None, :, None], [batch, 1, 1])
-    q, drawn = draw_frames(video, video, count, horizon, [0, 0])
-    np.testing.assert_array_equal(q, drawn)
-    assert drawn.shape == (batch, count, 1)
+    drawn = draw_times(count, *np.full((2, batch), [[low], [high]]), [0, 0])
+    assert drawn.shape == (batch, count)
     shares = np.bincount(np.ravel(drawn), minlength=frames) / drawn.numpy().size
-    expected = np.clip(horizon - np.arange(frames), 0, 1) / horizon
+    index = np.arange(frames)
+    expected = ((index >= low) & (index <= high)) / (high - low + 1)
     # 20,000 draws: a standard error of at most 0.0035.
     np.testing.assert_allclose(shares, expected, atol=0.015)
 
 
-def test_drawn_frames_come_one_from_each_part():
-    video = tf.tile(tf.range(12)[None, :], [100, 1])
-    _, drawn = draw_frames(video, video, 4, 12.0, [0, 0])
-    np.testing.assert_array_equal(drawn // 3, np.tile(range(4), (100, 1)))
+def test_drawn_times_come_one_from_each_part():
+    drawn = draw_times(4, *np.full((2, 100), [[3], [14]]), [0, 0])
+    parts = (drawn.numpy() - 3) // 3
+    np.testing.assert_array_equal(parts, np.tile(range(4), (100, 1)))
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_windows_have_the_frames_of_the_video_and_zeros_outside(step):
+    video = np.random.default_rng(0).uniform(1, 2, (7, 6, 2, 3, 1))
+    start = np.arange(7) % 6
+    found = cut_windows(tf.constant(video), tf.constant(start), 4, step)
+    for row, first in enumerate(start):
+        for place in range(4):
+            time = first + step * place
+            expected = video[row, time] if 0 <= time < 6 else 0.0
+            np.testing.assert_array_equal(found[row, place], expected)
 
 
 @pytest.mark.parametrize("count", [4, FRAMES, FRAMES + 2])

@@ -1,0 +1,283 @@
+"""What asks for one law: agreement of windows, anchors, rollouts both ways.
+
+Here the right answer is known: pictures of one pixel that is a function of q,
+an encoder that finds the state in two of them exactly, and the true energy.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hgn_tf import HGN, PhaseState, integrators, losses
+
+DT, LENGTH = 0.25, 12
+
+
+@keras.saving.register_keras_serializable("test")
+class TwoFrames(keras.layers.Layer):
+    """The state at the first of two frames, on a leapfrog path under `Well`.
+
+    q1 = q0 + dt (p0 - dt / 2 * k q0 + drift), solved for p0. Frames after the
+    second are not looked at.
+    """
+
+    def __init__(self, stiffness=1.0, drift=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.stiffness, self.drift = stiffness, drift
+        self.latent_shape = (2,)
+
+    def call(self, video):
+        q, after = (2.0 * video[:, at, 0, 0] - 1.0 for at in (0, 1))
+        p = (after - q) / DT + DT / 2 * self.stiffness * q - self.drift
+        mean = tf.concat([q, p], axis=-1)
+        return mean, -20.0 * tf.ones_like(mean)
+
+    def compute_output_shape(self, shape):
+        return (shape[0], 2), (shape[0], 2)
+
+
+@keras.saving.register_keras_serializable("test")
+class Well(keras.layers.Layer):
+    """K = p^2 / 2 + drift p, V = stiffness q^2 / 2."""
+
+    def __init__(self, stiffness=1.0, drift=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.stiffness, self.drift = stiffness, drift
+
+    def build(self, q_shape, p_shape=None):
+        pass
+
+    def kinetic(self, p):
+        return tf.reduce_sum(0.5 * p**2 + self.drift * p, axis=-1)
+
+    def potential(self, q):
+        return tf.reduce_sum(0.5 * self.stiffness * q**2, axis=-1)
+
+    def call(self, q, p):
+        return self.kinetic(p) + self.potential(q)
+
+
+@keras.saving.register_keras_serializable("test")
+class OnePixel(keras.layers.Layer):
+    """q -> a picture of one pixel, (q + 1) / 2, with a weight to train."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, q):
+        return 0.5 * (self.scale * q[:, tf.newaxis, tf.newaxis] + 1.0)
+
+    def compute_output_shape(self, shape):
+        return (shape[0], 1, 1, 1)
+
+
+def make_videos(stiffness=1.0, drift=0.0, batch=64):
+    rng = np.random.default_rng(0)
+    q, p = rng.uniform(-0.5, 0.5, (2, batch, 1)).astype(np.float32)
+    path = integrators.rollout(
+        Well(stiffness, drift),
+        PhaseState(tf.constant(q), tf.constant(p)),
+        DT,
+        LENGTH - 1,
+    )
+    return 0.5 * (path.q[..., None, None] + 1.0).numpy()
+
+
+def make_model(stiffness=1.0, drift=0.0, **kwargs):
+    """A model that knows the law, of this stiffness."""
+    model = HGN(
+        TwoFrames(stiffness, drift),
+        Well(stiffness, drift),
+        OnePixel(),
+        **{"num_inference_frames": 2, "dt": DT, "agreement": 1.0, **kwargs},
+    )
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    return model
+
+
+def terms(model, videos):
+    """Mean terms of the objective over a few steps."""
+    model.build((None, *videos.shape[1:]))
+    model.reset_metrics()
+    for _ in range(3):
+        logs = model.train_on_batch(videos, return_dict=True)
+    return logs
+
+
+ARGUMENTS = [
+    {},
+    {"anchor": "random"},
+    {"anchor": "random", "rollout_steps": 4, "num_decoded_frames": 3},
+    {"reversible": True},
+    {"anchor": "random", "reversible": True, "num_windows": 4},
+    {"num_inference_frames": 12, "shortest_window": 2},
+    {
+        "num_inference_frames": 12,
+        "shortest_window": 2,
+        "anchor": "random",
+        "reversible": True,
+    },
+]
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_who_knows_the_law_is_asked_for_nothing(arguments):
+    found = terms(make_model(**arguments), make_videos())
+    # float32, and a posterior with a standard deviation of exp(-20).
+    assert found["reconstruction"] < 1e-10
+    assert found["agreement"] < 1e-9
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_who_has_another_law_disagrees(arguments):
+    found = terms(make_model(2.0, **arguments), make_videos(1.0))
+    assert found["agreement"] > 0.01
+
+
+def test_disagreement_is_that_of_the_rollout_and_the_window():
+    """In numpy, window by window, with the time that was drawn."""
+    videos = make_videos(1.0)
+    model = make_model(2.0, num_windows=1)
+    model.build((None, *videos.shape[1:]))
+    video = tf.constant(videos)
+    found = model._objective(video)["agreement"]
+    path = model._training_path(video)
+    rolled = model.rollout(model.infer(videos), LENGTH - 1)
+    # A window alone: what it infers at each time.
+    inferred = [model.infer(videos[:, at : at + 2]) for at in range(LENGTH - 1)]
+    matches = []
+    for at, state in enumerate(inferred):
+        ours = PhaseState(rolled.q[:, at], rolled.p[:, at])
+        matches.append((ours, state))
+    # The drawn times differ by example, so the spreads are of mixed times;
+    # the numerators do not mix.
+    times = model._drawn_window_times(path, LENGTH)[0]
+    q = np.array([matches[t][0].q[row] for row, t in enumerate(times)])
+    p = np.array([matches[t][0].p[row] for row, t in enumerate(times)])
+    q2 = np.array([matches[t][1].q[row] for row, t in enumerate(times)])
+    p2 = np.array([matches[t][1].p[row] for row, t in enumerate(times)])
+    expected = losses.disagreement(q, q2) + losses.disagreement(p, p2)
+    np.testing.assert_allclose(found, expected / 2, rtol=1e-3, atol=1e-6)
+
+
+def test_a_law_that_cannot_be_run_backward_disagrees_with_reversed_windows():
+    videos = make_videos(1.0, drift=0.3)
+    arguments = {"num_windows": 2, "shortest_window": None}
+    ahead = terms(make_model(1.0, 0.3, **arguments), videos)
+    both = terms(make_model(1.0, 0.3, reversible=True, **arguments), videos)
+    assert ahead["agreement"] < 1e-9
+    assert both["agreement"] > 0.01
+
+
+def test_agreement_grows_in_over_its_ramp():
+    videos = make_videos(1.0)
+    model = make_model(2.0, agreement=5.0, agreement_ramp=(10, 20))
+    model.build((None, *videos.shape[1:]))
+    weights = []
+    for step in (0, 10, 15, 20, 1000):
+        model.steps.assign(step)
+        model.reset_metrics()
+        logs = model.train_on_batch(videos, return_dict=True)
+        rest = model.geco.objective(logs["reconstruction"], logs["kl"], 1)
+        weights.append((logs["loss"] - float(rest)) / logs["agreement"])
+        # Only the weight is looked at.
+        model.geco.log_multiplier.assign(0.0)
+    np.testing.assert_allclose(weights, [0, 0, 2.5, 5, 5], atol=0.02)
+
+
+def test_path_from_a_random_anchor_is_the_path_from_the_first_frame():
+    videos = make_videos()
+    first, other = make_model(), make_model(anchor="random")
+    for model in (first, other):
+        model.build((None, *videos.shape[1:]))
+    times = tf.tile(tf.range(LENGTH)[None], [len(videos), 1])
+    ours = first._training_path(tf.constant(videos)).at(times)
+    path = other._training_path(tf.constant(videos))
+    assert len(np.unique(path.anchor)) > 3
+    for mine, theirs in zip(ours, path.at(times)):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_frames_further_off_than_the_rollout_are_not_drawn():
+    videos = make_videos()
+    model = make_model(
+        anchor="random", rollout_steps=3, num_decoded_frames=4, agreement=0.0
+    )
+    model.build((None, *videos.shape[1:]))
+    path = model._training_path(tf.constant(videos))
+    times = model._decoded_times(path, LENGTH).numpy()
+    off = np.abs(times - path.anchor.numpy()[:, None])
+    assert off.max() == 3
+    assert times.min() == 0 and times.max() == LENGTH - 1
+
+
+def test_fewer_frames_do_where_windows_may_be_short():
+    videos = make_videos()
+    model = make_model(num_inference_frames=8, shortest_window=2)
+    model.build((None, *videos.shape[1:]))
+    ours, theirs = model.infer(videos[:, :3]), model.infer(videos)
+    np.testing.assert_allclose(ours.p, theirs.p, atol=1e-5)
+    with pytest.raises(ValueError, match="infers from 2 frames"):
+        model.infer(videos[:, :1])
+
+
+def test_elbo_does_not_move_with_the_multiplier():
+    videos = make_videos(1.0)
+    model = make_model(2.0, agreement=0.0)
+    model.build((None, *videos.shape[1:]))
+    found = []
+    for log_multiplier in (0.0, 3.0):
+        model.geco.log_multiplier.assign(log_multiplier)
+        found.append(model.evaluate(videos, verbose=0, return_dict=True))
+    assert found[0]["elbo"] == found[1]["elbo"]
+    assert found[0]["loss"] != found[1]["loss"]
+    expected = losses.gaussian_elbo(
+        found[0]["reconstruction"], found[0]["kl"], 1, model.geco.tolerance
+    )
+    assert found[0]["elbo"] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_configuration_keeps_what_asks_for_a_law(tmp_path):
+    arguments = {
+        "anchor": "random",
+        "rollout_steps": 4,
+        "num_decoded_frames": 3,
+        "shortest_window": 2,
+        "num_inference_frames": 3,
+        "agreement": 2.0,
+        "agreement_ramp": (3, 5),
+        "num_windows": 3,
+        "reversible": True,
+    }
+    model = make_model(**arguments)
+    model.build((None, LENGTH, 1, 1, 1))
+    model.save(tmp_path / "model.keras")
+    config = keras.saving.load_model(tmp_path / "model.keras").get_config()
+    assert {name: config[name] for name in arguments} == arguments
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"anchor": "last"}, "'first' or 'random'"),
+        ({"shortest_window": 3}, "from 1 to `num_inference_frames`"),
+        ({"shortest_window": 0}, "from 1 to `num_inference_frames`"),
+        ({"rollout_steps": 1}, "reach over a window"),
+        ({"anchor": "random", "rollout_steps": 4}, "num_decoded_frames"),
+        ({"agreement": -1.0}, "0 or more"),
+        ({"agreement": float("nan")}, "0 or more"),
+        ({"agreement_ramp": (5, 3)}, "0 <= first"),
+        ({"num_windows": 0}, "from 1 to 8"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"anchor": "random"}])
+def test_second_windows_need_longer_videos(arguments):
+    model = make_model(num_inference_frames=LENGTH, **arguments)
+    with pytest.raises(ValueError, match="lower `shortest_window`"):
+        model.fit(make_videos(), verbose=0)
