@@ -22,6 +22,7 @@ HGN_ORDER = [
     "presets",
     "models",
     "training",
+    "validation",
     "viz",
     "evaluation",
     "experiments",

@@ -76,6 +76,20 @@ def test_r_squared_is_that_of_scipy():
     assert metrics.r_squared(x, np.full(50, 2.0)) == 0.0
 
 
+def test_rank_correlation_is_that_of_scipy_without_its_sign():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 9, size=50).astype(float)  # some are equal
+    y = rng.normal(size=50) - x
+    expected = -scipy.stats.spearmanr(x, y).statistic
+    assert expected > 0.5
+    np.testing.assert_allclose(
+        metrics.rank_correlation(x, y), expected, rtol=1e-12
+    )
+    assert metrics.rank_correlation(y, -np.exp(y)) == pytest.approx(1.0)
+    assert metrics.rank_correlation(x, np.full(50, 2.0)) == 0.0
+    assert metrics.rank_correlation(np.full(50, np.nan), x) == 0.0
+
+
 def test_valid_prediction_time_is_the_first_frame_over_the_threshold():
     prediction = make_video()
     prediction[0, 1] += 0.05  # Relative squared error 0.01: valid.

@@ -160,7 +160,7 @@ def _demo(options):
 def _train_and_evaluate(config, run_dir, data_dir, num_workers):
     # A line an epoch where no terminal shows a moving bar.
     verbose = 1 if sys.stdout.isatty() else 2
-    train.train(config, run_dir, data_dir, num_workers, verbose)
+    train.train(config, run_dir, data_dir, num_workers, verbose, progress=print)
     _report(train.evaluate(run_dir, data_dir), run_dir)
 
 

@@ -83,6 +83,8 @@ class Decoder(keras.layers.Layer):
       channels: Number of channels of the frame.
       seed_shape: Shape [height, width, channels] that a flat q is brought to.
       block_activation: Keras activation at the end of a block, or None.
+      grey_start: bool. Draw the same grey frame at first, as `DenseDecoder`
+        does and for the same reason. Defaults to False.
     Call: q [batch, *state_shape] -> [batch, height, width, channels].
     """
 
@@ -93,6 +95,7 @@ class Decoder(keras.layers.Layer):
         channels=3,
         seed_shape=(4, 4, 64),
         block_activation="sigmoid",
+        grey_start=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -101,6 +104,7 @@ class Decoder(keras.layers.Layer):
         self.channels = channels
         self.seed_shape = tuple(seed_shape)
         self.block_activation = block_activation
+        self.grey_start = grey_start
         self._activation = keras.activations.get(block_activation)
         self._blocks = []
         for width in self.filters:
@@ -112,7 +116,7 @@ class Decoder(keras.layers.Layer):
             keras.layers.Conv2D(width, 1, use_bias=False)
             for width in self.filters
         ]
-        self._frame = make_layer(True, channels)
+        self._frame = make_layer(True, channels, **_grey(grey_start))
         self._seed = None
 
     def build(self, q_shape):
@@ -155,6 +159,7 @@ class Decoder(keras.layers.Layer):
             "channels": self.channels,
             "seed_shape": self.seed_shape,
             "block_activation": self.block_activation,
+            "grey_start": self.grey_start,
         }
 
 
@@ -197,14 +202,8 @@ class DenseDecoder(keras.layers.Layer):
             )
             for width in self.units
         ]
-        grey = {
-            "kernel_initializer": "zeros",
-            "bias_initializer": keras.initializers.Constant(0.5),
-        }
         self._stack.append(
-            keras.layers.Dense(
-                math.prod(self.frame_shape), **(grey if grey_start else {})
-            )
+            keras.layers.Dense(math.prod(self.frame_shape), **_grey(grey_start))
         )
 
     def build(self, q_shape):
@@ -225,6 +224,16 @@ class DenseDecoder(keras.layers.Layer):
             "frame_shape": self.frame_shape,
             "grey_start": self.grey_start,
         }
+
+
+def _grey(start):
+    """How a last layer begins that draws one grey frame, whatever its input."""
+    if not start:
+        return {}
+    return {
+        "kernel_initializer": "zeros",
+        "bias_initializer": keras.initializers.Constant(0.5),
+    }
 
 
 def _upsample(x):

@@ -16,6 +16,10 @@ def paper_networks(
     channels: int = 3,
     filters: int = 64,
     latent_channels: int = 16,
+    block_activation: str | None = None,
+    grey_start: bool = True,
+    quadratic: bool = True,
+    learned_kinetic: bool = True,
 ) -> dict:
     """Encoder, f_psi, energies and decoder as in the paper, on 4x4 latents.
 
@@ -24,11 +28,24 @@ def paper_networks(
     convolutions, each energy K(p) and V(q) has 6 with softplus. The decoder
     has one progressive residual block per factor of two.
 
+    Paper: a sigmoid closes each block, the weights start at random, and the
+    energies are networks alone. With all three the model stays at the mean
+    image on a budget of two CPU cores, so here each has another default:
+    `block_activation`, `grey_start` and `quadratic`.
+
     Args:
       image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
       channels: Number of channels of a frame.
       filters: Number of filters, 64 in the paper; fewer cost less.
       latent_channels: Number of channels of q, and of p.
+      block_activation: str or None. Activation after each block of the
+        decoder, "sigmoid" in the paper. Defaults to None.
+      grey_start: bool. Whether the decoder draws a grey frame at first, see
+        `Decoder`. Defaults to True.
+      quadratic: bool. Whether K is |p|^2 / 2 + net and V is |q|^2 / 2 + net,
+        see `EnergyNet`. Defaults to True.
+      learned_kinetic: bool. Whether K has a network; without one it is
+        |p|^2 / 2, see `QuadraticEnergy`. Defaults to True, as in the paper.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder.
     Raises: ValueError: for another image size.
     Source: the HGN paper, A.1.
@@ -43,10 +60,17 @@ def paper_networks(
         "encoder": Encoder(widths, strides, (4, 4, 2 * latent_channels)),
         "state_net": StateNet((filters, filters), (4, 4, latent_channels)),
         "hamiltonian": SeparableHamiltonian(
-            kinetic=EnergyNet([filters] * 5),
-            potential=EnergyNet([filters] * 5),
+            kinetic=EnergyNet([filters] * 5, quadratic=quadratic)
+            if learned_kinetic
+            else QuadraticEnergy(),
+            potential=EnergyNet([filters] * 5, quadratic=quadratic),
         ),
-        "decoder": Decoder([filters] * halvings, channels=channels),
+        "decoder": Decoder(
+            [filters] * halvings,
+            channels=channels,
+            block_activation=block_activation,
+            grey_start=grey_start,
+        ),
     }
 
 

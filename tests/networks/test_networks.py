@@ -271,12 +271,36 @@ def test_posterior_starts_narrow_whatever_the_frames():
         np.testing.assert_array_equal(log_scale, np.full_like(log_scale, -3.0))
 
 
-def test_dense_decoder_starts_with_the_same_grey_frame_for_any_q():
-    q = tf.random.stateless_normal([5, 3], [0, 0])
-    drawn = DenseDecoder((8,), (8, 8, 3))(q)
+@pytest.mark.parametrize(
+    "make, q_shape",
+    [
+        (lambda **kwargs: DenseDecoder((8,), (8, 8, 3), **kwargs), [5, 3]),
+        (lambda **kwargs: Decoder((8,), **kwargs), [5, 4, 4, 2]),
+    ],
+)
+def test_decoders_start_with_the_same_grey_frame_for_any_q(make, q_shape):
+    q = tf.random.stateless_normal(q_shape, [0, 0])
+    drawn = make(grey_start=True)(q)
     np.testing.assert_array_equal(drawn, np.full([5, 8, 8, 3], 0.5))
-    drawn = DenseDecoder((8,), (8, 8, 3), grey_start=False)(q)
-    assert np.std(drawn, axis=0).min() > 0
+    assert np.std(make(grey_start=False)(q), axis=0).min() > 0
+
+
+def test_paper_form_can_start_as_the_paper_or_as_what_trains():
+    ours = paper_networks(8, filters=4)
+    assert ours["decoder"].block_activation is None
+    assert ours["decoder"].grey_start
+    assert ours["hamiltonian"].kinetic.quadratic
+    theirs = paper_networks(
+        8,
+        filters=4,
+        block_activation="sigmoid",
+        grey_start=False,
+        quadratic=False,
+    )
+    assert theirs["decoder"].block_activation == "sigmoid"
+    assert not theirs["hamiltonian"].potential.quadratic
+    fixed = paper_networks(8, filters=4, learned_kinetic=False)
+    assert not fixed["hamiltonian"].kinetic.weights
 
 
 def test_encoder_sees_the_order_of_the_frames():

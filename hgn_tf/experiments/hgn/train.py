@@ -3,10 +3,11 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Callable
 
 import keras
 
-from hgn_tf import data, evaluation, presets, training
+from hgn_tf import data, evaluation, presets, training, validation
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn.config import Config, make_model, train_command
 from hgn_tf.models.hgn import HGN
@@ -20,6 +21,7 @@ def train(
     data_dir: str | None = None,
     num_workers: int = 1,
     verbose: int | str = "auto",
+    progress: Callable[[str], None] = lambda line: None,
 ) -> HGN | PixelHNN:
     """Makes the dataset if needed, then trains, or goes on where it was.
 
@@ -29,6 +31,7 @@ def train(
       data_dir: TFDS's folder; None for its default.
       num_workers: Processes that generate the dataset.
       verbose: As in `model.fit`.
+      progress: Told what the measures of validation compare with.
     Returns: the trained model, which is also in `model.keras`.
     Raises: ValueError: if the folder holds another run or other things.
     """
@@ -45,6 +48,15 @@ def train(
         if "validation" in builder.info.splits
         else None
     )
+    law = []
+    if "validation_long" in builder.info.splits:
+        truth = validation.load_truth(builder)
+        law.append(validation.LawValidation(truth))
+        yardsticks = validation.yardsticks(truth, data.mean_image(builder))
+        progress(
+            "val_ measures of the mean image: "
+            + ", ".join(f"{name} {x:.1f}" for name, x in yardsticks.items())
+        )
     training.fit(
         model,
         lambda first_step: data.training_batches(
@@ -57,6 +69,7 @@ def train(
         run_dir,
         config.num_steps,
         min(config.steps_per_epoch, config.num_steps),
+        callbacks=tuple(law),
         verbose=verbose,
         validation_data=held_out,
     )
