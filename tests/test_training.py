@@ -1,6 +1,7 @@
 """Runs that are stopped go on where they were, and bad ones stop clearly."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,26 +92,30 @@ def whole(tmp_path_factory):
     return folder, weights(run(folder))
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 5])
-def test_a_stopped_run_ends_at_the_same_weights(step, whole, tmp_path):
+@pytest.fixture(scope="module", params=[1, 3, 4, 5])
+def resumed(request, tmp_path_factory):
+    """A run that was stopped in a step, and went on to its end."""
+    folder = tmp_path_factory.mktemp("stopped")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, StopIn(step))
+        run(folder, StopIn(request.param))
     # What a kill in the middle of a write leaves behind.
-    folder = tmp_path / "checkpoints"
-    folder.mkdir(exist_ok=True)
-    (folder / "partial-000009.weights.h5").write_bytes(b"half")
-    for left, right in zip(weights(run(tmp_path)), whole[1], strict=True):
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    (checkpoints / "partial-000009.weights.h5").write_bytes(b"half")
+    # A kill after the log was written and before the checkpoint was.
+    log = folder / "log.csv"
+    if log.exists():
+        log.write_text(log.read_text() + "2,0.5")
+    return folder, weights(run(folder))
+
+
+def test_a_stopped_run_ends_at_the_same_weights(resumed, whole):
+    for left, right in zip(resumed[1], whole[1], strict=True):
         np.testing.assert_array_equal(left, right)
 
 
-def test_the_log_has_each_epoch_once_after_a_stop(whole, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, StopIn(5))
-    # A kill after the log was written and before the checkpoint was.
-    log = tmp_path / "log.csv"
-    log.write_text(log.read_text() + "2,0.5")
-    run(tmp_path)
-    rows = training.read_log(log)
+def test_the_log_has_each_epoch_once_after_a_stop(resumed, whole):
+    rows = training.read_log(resumed[0] / "log.csv")
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     there = training.read_log(whole[0] / "log.csv")
     assert [row["loss"] for row in rows] == [row["loss"] for row in there]
@@ -127,14 +132,14 @@ def test_two_checkpoints_are_kept_and_nothing_half_written(whole):
     assert sorted(names) == ["000002.weights.h5", "000003.weights.h5"]
 
 
-def test_a_checkpoint_cut_in_half_is_named_with_the_remedy(tmp_path):
-    expected = weights(run(tmp_path))
-    last = training.checkpoints(tmp_path)[-1]
+def test_a_checkpoint_cut_in_half_is_named_with_the_remedy(whole, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+    last = training.checkpoints(folder)[-1]
     last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     with pytest.raises(ValueError, match=f"{last.name}.*Remove it"):
-        run(tmp_path)
+        run(folder)
     last.unlink()
-    for left, right in zip(weights(run(tmp_path)), expected, strict=True):
+    for left, right in zip(weights(run(folder)), whole[1], strict=True):
         np.testing.assert_array_equal(left, right)
 
 
