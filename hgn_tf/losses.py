@@ -18,9 +18,9 @@ def gaussian_kl(mean: tf.Tensor, log_scale: tf.Tensor) -> tf.Tensor:
     1/2 sum(mean^2 + sd^2 - 1) - sum(log sd)
 
     Args:
-      mean: [batch, ...].
+      mean: Mean [batch, ...].
       log_scale: Logarithm of the standard deviation, [batch, ...].
-    Returns: [batch].
+    Returns: KL divergence [batch].
     """
     terms = 0.5 * (tf.square(mean) + tf.exp(2.0 * log_scale) - 1.0) - log_scale
     return tf.reduce_sum(terms, axis=list(range(1, len(mean.shape))))
@@ -36,16 +36,16 @@ def gaussian_elbo(
 
     -num_pixels / 2 * (reconstruction / variance + log(2 pi variance)) - kl
 
-    The mean over frames of the log-likelihood, minus the KL divergence of the
-    one latent variable, as in the HGN paper's equation 4. It does not depend
-    on a multiplier: runs and epochs with different ones compare by it.
+    This is the mean over frames of the log-likelihood, minus the KL divergence
+    of the latent variable, as in the HGN paper's equation 4. It does not depend
+    on a multiplier, so runs and epochs with different multipliers compare.
 
     Args:
       reconstruction: Mean squared error per pixel, [batch].
       kl: KL divergence in nats, [batch].
       num_pixels: int. Numbers per frame, height * width * channels.
       variance: float. Variance of the decoder's noise on each pixel.
-    Returns: [batch].
+    Returns: Bound per frame, [batch].
     """
     misfit = reconstruction / variance + math.log(2.0 * math.pi * variance)
     return -0.5 * num_pixels * misfit - kl
@@ -54,22 +54,22 @@ def gaussian_elbo(
 def disagreement(
     first: tf.Tensor, second: tf.Tensor, floor: float = 1e-3
 ) -> tf.Tensor:
-    """How far two estimates of the same states are apart, in their spreads.
+    """Distance between two estimates of the same states, in their spreads.
 
     mean over coordinates of (a - b)^2 / (var a + var b + floor + mean / 10)
 
     with the variances over the batch, and their mean over coordinates. Two
     independent draws from one distribution have 1, equal estimates 0. Each
     coordinate counts by its own spread, so that shrinking the states gains
-    nothing. The tenth of the mean and the floor keep coordinates that hardly
-    vary from drowning the others, and states that do not vary yet from
-    dividing by zero.
+    nothing. The tenth of the mean keeps coordinates that hardly vary from
+    drowning the others. The floor keeps states that do not vary yet from a
+    division by zero.
 
     Args:
-      first: [batch, ...].
-      second: Of the same shape.
-      floor: float. Least variance that is divided by. Defaults to 1e-3.
-    Returns: [batch].
+      first: First estimate, [batch, ...].
+      second: Second estimate, of the same shape.
+      floor: float. Smallest variance that is divided by. Defaults to 1e-3.
+    Returns: Disagreement, [batch].
     """
     variance = tf.math.reduce_variance(first, axis=0)
     variance += tf.math.reduce_variance(second, axis=0)
@@ -82,35 +82,38 @@ def disagreement(
 class Geco(keras.layers.Layer):
     """Lagrange multiplier of the constraint `reconstruction <= tolerance`.
 
-    Minimising kl + multiplier * num_pixels / 2 * (reconstruction / tolerance
-    - 1) with the multiplier at 1 is the ELBO of a Gaussian decoder whose
-    variance is the tolerance, the mean being taken over frames as in the HGN
-    paper's equation 4. The multiplier then follows the constraint:
+    The objective is kl + multiplier * num_pixels / 2 * (reconstruction /
+    tolerance - 1). With the multiplier at 1, minimising it maximises the ELBO
+    of a Gaussian decoder whose variance is the tolerance, with the mean over
+    frames as in the HGN paper's equation 4. The multiplier then follows the
+    constraint:
 
         average <- smoothing * average
                    + (1 - smoothing) * clip(log(reconstruction / tolerance))
         multiplier <- multiplier * exp(rate * average)
 
-    with the logarithm clipped to [-1, 1]: an error of half the tolerance lowers
-    the multiplier as fast as one of twice the tolerance raises it. (Source:
-    reconstruction / tolerance - 1, which falls by 1 at most and rises without
-    bound.) The logarithm of the multiplier and the
-    moving average are non-trainable weights: they are saved with the model and
-    averaged over replicas.
+    with the logarithm clipped to [-1, 1]. So an error of half the tolerance
+    lowers the multiplier as fast as one of twice the tolerance raises it.
+    Source: reconstruction / tolerance - 1, which falls by 1 at most and rises
+    without bound. The logarithm of the multiplier and the moving average are
+    non-trainable weights. They are saved with the model and averaged over
+    replicas.
 
-    A tolerance that a constant image meets teaches nothing: compare it with
-    the mean-image error of the data, as `hgn-tf train` does.
+    If a constant image meets the tolerance, nothing is learned. Compare the
+    tolerance with the mean-image error of the data, as `hgn-tf train` does.
 
     Paper: a multiplier "in front of the KL term". Here: in front of the
     constraint, as in the source, which differs by an overall factor only.
 
     Args:
-      tolerance: Mean squared error a pixel that counts as good enough.
-      rate: How fast the logarithm of the multiplier follows the violation.
+      tolerance: Mean squared error per pixel that counts as good enough.
+      rate: Rate at which the logarithm of the multiplier follows the average.
       smoothing: Weight of the past in the moving average.
       limits: Lowest and highest multiplier.
-    Raises: ValueError: if the tolerance or the rate is not positive, the
-      smoothing not in [0, 1) or 1 not within the limits.
+    Raises:
+      ValueError: if the tolerance or the rate is not positive.
+      ValueError: if the smoothing is not in [0, 1).
+      ValueError: if 1 is not within the limits.
     Source: Rezende and Viola, Generalized ELBO with constrained optimization
       (2018), algorithm 1.
     """
@@ -172,8 +175,8 @@ class Geco(keras.layers.Layer):
     def update(self, reconstruction):
         """Moves the average and the multiplier after a step.
 
-        A value that is not finite counts as the tolerance: where replicas
-        cannot leave a step out, the multiplier still can.
+        A value that is not finite counts as the tolerance. So the multiplier
+        leaves such a step out even where replicas cannot.
         """
         finite = tf.math.is_finite(reconstruction)
         reconstruction = tf.where(finite, reconstruction, self.tolerance)

@@ -1,8 +1,8 @@
-"""How good a rollout is: numpy arrays in, one number a trajectory out.
+"""How good a rollout is: numpy arrays in, one number per trajectory out.
 
 Frames are floats in [0, 1], [batch, time, height, width, channels]. Means over
-trajectories are left to whoever reports; `mean_and_stderr` takes them, and
-`fvu` and `r_squared` are the two measures that exist only over trajectories.
+trajectories are left to the caller; `mean_and_stderr` takes them. `fvu` and
+`r_squared` are the two measures that exist only over trajectories.
 """
 
 import numpy as np
@@ -16,8 +16,10 @@ def pixel_mse_per_frame(video: np.ndarray, prediction: np.ndarray):
       video: Floats in [0, 1] of shape [batch, time, height, width, channels].
       prediction: Floats of the same shape; a model may leave [0, 1].
     Returns: Float64 array of shape [batch, time].
-    Raises: TypeError: if either is not of floats. ValueError: if the shapes
-      differ, the rank is not 5, or `video` leaves [0, 1].
+    Raises:
+      TypeError: if either is not of floats.
+      ValueError: if the shapes differ, the rank is not 5, or `video` leaves
+        [0, 1].
     """
     video, prediction = _check_videos(video, prediction)
     error = np.square(video - prediction)
@@ -38,9 +40,9 @@ def pixel_mse(video: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def fvu(mse: np.ndarray, baseline_mse: np.ndarray) -> float:
     """Fraction of variance unexplained, mean(mse) / mean(baseline_mse).
 
-    With the mean image's error as the baseline: 1 for the mean image itself,
-    0 for a perfect model. A ratio of means, so that trajectories whose frames
-    hardly vary do not dominate it.
+    With the mean image's error as the baseline, FVU is 1 for the mean image
+    itself and 0 for a perfect model. It is the square of VRMSE. It is a ratio
+    of means, so that trajectories whose frames hardly vary do not dominate.
 
     Args:
       mse: Errors of the model, shape [batch].
@@ -66,8 +68,8 @@ def energy_drift(energy: np.ndarray, scale: float | None = None) -> np.ndarray:
 
     Args:
       energy: Energy along each rollout, shape [batch, time].
-      scale: What counts as 1, in units of energy; None for the standard
-        deviation of energy[:, 0] over the batch.
+      scale: Energy that counts as 1; None for the standard deviation of
+        energy[:, 0] over the batch.
     Returns: Array of shape [batch], without unit.
     Raises: ValueError: if the rank is not 2 or the scale is not above 0 (a
       batch of one trajectory has no spread: pass a scale).
@@ -99,8 +101,8 @@ def reversibility_error(state, state_back) -> np.ndarray:
     |s|^2 = sum of q^2 and p^2 over everything but the batch.
 
     Args:
-      state: Pair (q, p) of arrays [batch, ...], where the rollout started.
-      state_back: Pair of the same shapes, where it came back to.
+      state: Pair (q, p) of arrays [batch, ...] at the start of the rollout.
+      state_back: Pair of the same shapes at the end of the way back.
     Returns: Array of shape [batch].
     Raises: ValueError: if the shapes differ or a state has norm 0.
     """
@@ -120,12 +122,12 @@ def reversibility_error(state, state_back) -> np.ndarray:
 def r_squared(x: np.ndarray, y: np.ndarray) -> float:
     """Squared Pearson correlation across trajectories, cov^2 / (var var).
 
-    It ignores offset, factor and sign, which a learned energy leaves open.
-    One number, the exception among these: a correlation needs all of them.
+    It ignores offset, factor and sign, which a learned energy leaves open. It
+    is one number for all trajectories, unlike the other measures here.
 
     Args:
-      x: One number a trajectory, shape [batch], batch at least 2.
-      y: The same.
+      x: One number per trajectory, shape [batch], batch at least 2.
+      y: One number per trajectory, shape [batch].
     Returns: Number in [0, 1]; 0 if either is constant and explains nothing.
     Raises: ValueError: if the shapes differ or there are fewer than 2.
     """
@@ -142,14 +144,14 @@ def r_squared(x: np.ndarray, y: np.ndarray) -> float:
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     """Spearman's rank correlation without its sign, |rho|.
 
-    1 if one is any monotone function of the other. Video alone may leave a
-    learned energy open up to such a function, and the sign: a low
-    `r_squared` beside a rank correlation near 1 tells a bent scale from an
-    energy that is none.
+    It is 1 if one is any monotone function of the other. Video alone may leave
+    a learned energy open up to such a function, and up to its sign. A low
+    `r_squared` beside a rank correlation near 1 shows a bent scale. If both
+    are low, the learned energy is none.
 
     Args:
       x: One number per trajectory, shape [batch], batch at least 2.
-      y: The same.
+      y: One number per trajectory, shape [batch].
     Returns: Number in [0, 1]; 0 if either is constant or not finite.
     Raises: ValueError: if the shapes differ or there are fewer than 2.
     """
@@ -172,15 +174,16 @@ def valid_prediction_time(
 ) -> np.ndarray:
     """First frame with sum err^2 / sum video^2 > threshold; T if there is none.
 
-    Loose where the objects are small: show a constant prediction beside it.
+    The measure is loose where objects are small: show that of a constant
+    prediction beside it. Elsewhere it is called VPT.
 
     Args:
       video: Floats in [0, 1] of shape [batch, time, height, width, channels].
       prediction: Floats of the same shape. A frame that is not finite is
         over any threshold.
       threshold: Largest relative squared error that counts as valid.
-      first_frame: Where the count starts, e.g. the training horizon; earlier
-        frames are not looked at.
+      first_frame: First frame that counts, such as the training horizon.
+        Earlier frames are not looked at.
     Returns: Integers of shape [batch], indices of frames, T = never.
     Raises: ValueError: as `pixel_mse`, or if `first_frame` is not in [0, T).
     Source: Botev et al. 2021, "Which priors matter?", valid prediction time.

@@ -22,13 +22,14 @@ _FAR = 30
 
 @dataclass(frozen=True)
 class LawTruth:
-    """Videos of more frames than a model trains on, with what is known of them.
+    """Videos of more frames than a model trains on, with their truth.
 
     Attributes:
       video: uint8 [batch, time, height, width, channels], as recorded.
       energy: True energies [batch], joules; None if they are not known.
-      backward: uint8, the motion before the first frame, frame by frame back
-        in time from the first on, without noise; None if it is not known.
+      backward: uint8 video of the motion before the first frame, without
+        noise. It begins at the first frame and goes back in time. None if it
+        is not known.
     """
 
     video: np.ndarray
@@ -41,7 +42,7 @@ def load_truth(builder, num_videos: int = _NUM_VIDEOS) -> LawTruth:
 
     Args:
       builder: Prepared builder of `tfds_physics`.
-      num_videos: int. At most so many videos. Defaults to 48.
+      num_videos: int. Largest number of videos. Defaults to 48.
     Raises: ValueError: if the dataset has no such split.
     """
     part = data.load_split(builder, "validation_long", num_videos)
@@ -52,22 +53,21 @@ def load_truth(builder, num_videos: int = _NUM_VIDEOS) -> LawTruth:
 
 
 def law_measures(model, truth: LawTruth) -> dict[str, float]:
-    """What a memory of the frames fails at.
+    """Measures at which a memory of the frames fails.
 
-    energy_r2, energy_rank: squared correlation, and rank correlation without
-      its sign, of the learned with the true energies;
-    backward_mse_e4: error of a rollout back from the first frame, against the
-      true motion;
-    far_mse_e4: error of the frames from the 31st on, against the recorded
-      ones, whose noise floor no model gets below.
+    energy_r2 and energy_rank are the squared correlation, and the rank
+    correlation without its sign, of the learned with the true energies.
+    backward_mse_e4 is the error of a rollout back from the first frame,
+    against the true motion. far_mse_e4 is the error of the frames from the
+    31st on, against the recorded frames, whose noise floor no model gets below.
 
     Errors are mean squared errors per pixel, times 1e4, of every third frame.
-    States are inferred from the first frames, by the posterior's mean. What
-    the truth does not tell is left out.
+    States are inferred from the first frames, by the posterior's mean. A
+    measure whose truth is not known is left out.
 
     Args:
       model: HGN or PixelHNN, trained or in training.
-      truth: Videos and what is known of them.
+      truth: Videos and their truth.
     Returns: dict, name -> number.
     """
     state = model.infer(truth.video)
@@ -93,7 +93,7 @@ def yardsticks(truth: LawTruth, image: np.ndarray) -> dict[str, float]:
     """The mean image's errors, on the frames of `law_measures`.
 
     Args:
-      truth: Videos and what is known of them.
+      truth: Videos and their truth.
       image: Mean frame, [height, width, channels] in [0, 1].
     Returns: dict, name -> number, named as in `law_measures`.
     """
@@ -113,7 +113,7 @@ class LawValidation(keras.callbacks.Callback):
     It must stand before callbacks that write the logs.
 
     Args:
-      truth: Videos and what is known of them.
+      truth: Videos and their truth.
     """
 
     def __init__(self, truth: LawTruth):
