@@ -16,7 +16,11 @@ from hgn_tf.networks.energy import (
     QuadraticEnergy,
     SeparableHamiltonian,
 )
-from hgn_tf.networks.forms import flat_networks, paper_networks
+from hgn_tf.networks.forms import (
+    flat_networks,
+    has_bfloat16_units,
+    paper_networks,
+)
 from hgn_tf.networks.layers import MLP, build_once, layer_from, serializable
 from hgn_tf.networks.pairs import (
     PairDecoder,
@@ -42,6 +46,7 @@ __all__ = [
     "conv_pair_networks",
     "dense_pair_networks",
     "flat_networks",
+    "has_bfloat16_units",
     "layer_from",
     "paper_networks",
     "serializable",

@@ -108,20 +108,30 @@ class Decoder(keras.layers.Layer):
         self._activation = keras.activations.get(block_activation)
         self._blocks = []
         for width in self.filters:
-            stack = [UpsampleConv2D(width)]
+            stack = [UpsampleConv2D(width, dtype=self.dtype_policy)]
             for _ in range(convolutions - 1):
-                stack.append(make_layer(True, width))
+                stack.append(make_layer(True, width, dtype=self.dtype_policy))
             self._blocks.append(stack)
         self._skips = [
-            keras.layers.Conv2D(width, 1, use_bias=False)
+            keras.layers.Conv2D(
+                width, 1, use_bias=False, dtype=self.dtype_policy
+            )
             for width in self.filters
         ]
-        self._frame = make_layer(True, channels, **_grey(grey_start))
+        # Frames, and so the loss, are never rounded to half precision.
+        self._frame = make_layer(
+            True,
+            channels,
+            dtype=self.dtype_policy.variable_dtype,
+            **_grey(grey_start),
+        )
         self._seed = None
 
     def build(self, q_shape):
         if len(q_shape) == 2:
-            self._seed = keras.layers.Dense(math.prod(self.seed_shape))
+            self._seed = keras.layers.Dense(
+                math.prod(self.seed_shape), dtype=self.dtype_policy
+            )
             self._seed.build(q_shape)
             shape = (None, *self.seed_shape)
         else:

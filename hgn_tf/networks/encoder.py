@@ -1,5 +1,7 @@
 """Frames to z, the posterior over the latent variable, and z to a state."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -56,17 +58,20 @@ class Encoder(keras.layers.Layer):
                 padding="same",
                 activation="relu",
                 kernel_initializer="he_normal",
+                dtype=self.dtype_policy,
             )
             for width, stride in zip(self.filters, self.strides)
         ]
         self._convolutional = len(self.latent_shape) == 3
         size = self.latent_shape[-1]
         if self._convolutional:
-            self._mean = keras.layers.Conv2D(size, 1)
-            self._log_scale = keras.layers.Conv2D(size, 1, **_NARROW)
+            make = functools.partial(keras.layers.Conv2D, kernel_size=1)
         else:
-            self._mean = keras.layers.Dense(size)
-            self._log_scale = keras.layers.Dense(size, **_NARROW)
+            make = keras.layers.Dense
+        # What the state is made of is never rounded to half precision.
+        whole = self.dtype_policy.variable_dtype
+        self._mean = make(size, dtype=whole)
+        self._log_scale = make(size, dtype=whole, **_NARROW)
 
     def build(self, video_shape):
         _, frames, height, width, channels = video_shape

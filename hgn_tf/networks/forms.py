@@ -1,6 +1,7 @@
 """Matching sets of networks: the paper's convolutional form and a flat one."""
 
 import math
+import pathlib
 
 from hgn_tf.networks.decoder import Decoder, DenseDecoder
 from hgn_tf.networks.encoder import Encoder, StateNet
@@ -20,6 +21,7 @@ def paper_networks(
     grey_start: bool = True,
     quadratic: bool = True,
     learned_kinetic: bool = True,
+    picture_dtype: str = "float32",
 ) -> dict:
     """Encoder, f_psi, energies and decoder as in the paper, on 4x4 latents.
 
@@ -46,6 +48,9 @@ def paper_networks(
         see `EnergyNet`. Defaults to True.
       learned_kinetic: bool. Whether K has a network; without one it is
         |p|^2 / 2, see `QuadraticEnergy`. Defaults to True, as in the paper.
+      picture_dtype: str. Keras dtype policy of encoder and decoder, but for
+        their last layers; "mixed_bfloat16" where `has_bfloat16_units`. States
+        and energies are float32 always. Defaults to "float32".
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder.
     Raises: ValueError: for another image size.
     Source: the HGN paper, A.1.
@@ -57,7 +62,12 @@ def paper_networks(
     if halvings == 5:
         strides[1] = 2
     return {
-        "encoder": Encoder(widths, strides, (4, 4, 2 * latent_channels)),
+        "encoder": Encoder(
+            widths,
+            strides,
+            (4, 4, 2 * latent_channels),
+            dtype=picture_dtype,
+        ),
         "state_net": StateNet((filters, filters), (4, 4, latent_channels)),
         "hamiltonian": SeparableHamiltonian(
             kinetic=EnergyNet([filters] * 5, quadratic=quadratic)
@@ -70,6 +80,7 @@ def paper_networks(
             channels=channels,
             block_activation=block_activation,
             grey_start=grey_start,
+            dtype=picture_dtype,
         ),
     }
 
@@ -125,6 +136,19 @@ def flat_networks(
             decoder_units, (image_size, image_size, channels), grey_start
         ),
     }
+
+
+def has_bfloat16_units() -> bool:
+    """Whether the processor has units for bfloat16: AMX or AVX512-BF16.
+
+    Without them a convolution in half precision is far slower than in float32.
+    Known on Linux only; elsewhere the answer is no.
+    """
+    try:
+        flags = pathlib.Path("/proc/cpuinfo").read_text("utf-8").split()
+    except OSError:
+        return False
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
 
 
 def _halvings(image_size):

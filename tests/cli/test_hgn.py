@@ -187,6 +187,14 @@ def test_datasets_are_listed_and_previewed(tmp_path, capsys):
         (["train", DATASET, "--set", "batch_size=65"], "`batch_size` must"),
         (["train", DATASET, "--set", "tolerance=0.5"], "mean image meets"),
         (["train", DATASET, "--set", "form=x"], "`form` must be"),
+        (
+            ["train", DATASET, "--budget=flat", "--set", "half_precision=auto"],
+            "`half_precision` is for the form",
+        ),
+        (
+            ["train", DATASET, "--budget=conv", "--set", "half_precision=yes"],
+            "`half_precision` must be one of",
+        ),
         (["evaluate", "nowhere"], "config.json"),
         (["rollout", "nowhere", "--out", "x.gif"], "config.json"),
     ],
@@ -238,15 +246,39 @@ def test_a_model_file_cut_in_half_is_named(run_dir, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("budget", ["paper", "conv"])
 @pytest.mark.parametrize("model", ["hgn_leapfrog", "pixel_hnn_conv"])
-def test_the_paper_budget_starts_and_steps(tmp_path, model):
+def test_budgets_of_convolutions_start_and_step(tmp_path, budget, model):
     # Tracing 29 steps of convolutional energies takes most of a minute.
-    changes = {"num_steps": 2, "steps_per_epoch": 2, "batch_size": 2}
-    config = configs.make_config(DATASET, "paper", **VARIANTS[model], **changes)
+    changes = {
+        "num_steps": 2,
+        "steps_per_epoch": 2,
+        "batch_size": 2,
+        "warmup_steps": 1,
+    }
+    config = configs.make_config(DATASET, budget, **VARIANTS[model], **changes)
     train.train(config, tmp_path, verbose=0)
     (row,) = training.read_log(tmp_path / "log.csv")
     assert np.isfinite(float(row["loss"]))
     assert float(row["dropped_steps"]) == 0
+
+
+def test_the_log_tells_a_law_from_a_memory(run_dir):
+    """Each epoch has what a memory of the frames fails at."""
+    rows = training.read_log(run_dir / "log.csv")
+    assert len(rows) == 2
+    for row in rows:
+        for name in (
+            "val_energy_r2",
+            "val_energy_rank",
+            "val_backward_mse_e4",
+            "val_far_mse_e4",
+            "val_kl",
+            "val_elbo",
+            "elbo",
+            "agreement",
+        ):
+            assert np.isfinite(float(row[name])), name
 
 
 def test_a_start_that_was_killed_leaves_its_folder_free(tmp_path):

@@ -37,6 +37,8 @@ class Config:
         of "flat" always are. Not the paper's default either.
       learned_kinetic: Whether K has a network, as in the paper; without one
         it is |p|^2 / 2.
+      half_precision: Whether encoder and decoder of "paper" compute in
+        bfloat16: "auto" where the processor has units for it, "on" or "off".
       state_net: Whether there is an f_psi.
       integrator: Name of the integrator.
       sample: Whether z is sampled.
@@ -83,6 +85,7 @@ class Config:
     block_sigmoid: bool = False
     quadratic: bool = True
     learned_kinetic: bool = False
+    half_precision: str = "off"
     state_net: bool = True
     integrator: str = "leapfrog"
     sample: bool = True
@@ -138,6 +141,24 @@ BUDGETS = {
     "flat": {
         **_LAW,
         "num_steps": 12_000,
+        "shortest_window": 10,
+        "reversible": True,
+    },
+    "conv": {
+        **_LAW,
+        "form": "paper",
+        "filters": 32,
+        "learned_kinetic": True,
+        "half_precision": "auto",
+        "num_decoded_frames": 6,
+        "batch_size": 16,
+        "learning_rate": 1e-3,
+        "num_steps": 6000,
+        "agreement": 20.0,
+        "agreement_from": 300,
+        "agreement_to": 1200,
+        "tolerance": 1e-4,
+        "curriculum_steps": 1000,
         "shortest_window": 10,
         "reversible": True,
     },
@@ -226,6 +247,7 @@ def make_model(config: Config, builder) -> HGN | PixelHNN:
 def _make_hgn(config, builder):
     recipe = builder.recipe
     size = config.latent_size or recipe.system.dof
+    dtype = picture_dtype(config)
     parts = _networks(
         config.form,
         {
@@ -237,6 +259,7 @@ def _make_hgn(config, builder):
                 grey_start=config.grey_start,
                 quadratic=config.quadratic,
                 learned_kinetic=config.learned_kinetic,
+                picture_dtype=dtype,
             ),
             "flat": lambda: networks.flat_networks(
                 recipe.image_size,
@@ -270,6 +293,29 @@ def _make_hgn(config, builder):
         ),
         seed=config.seed,
     )
+
+
+def picture_dtype(config: Config) -> str:
+    """The dtype policy of encoder and decoder on this processor.
+
+    Raises: ValueError: for an unknown setting, or bfloat16 in another form.
+    """
+    choices = {
+        "off": False,
+        "on": True,
+        "auto": networks.has_bfloat16_units(),
+    }
+    if config.half_precision not in choices:
+        raise ValueError(
+            f"`half_precision` must be one of {list(choices)}. Received: "
+            f"{config.half_precision!r}."
+        )
+    if config.half_precision != "off" and config.form != "paper":
+        raise ValueError(
+            '`half_precision` is for the form "paper", whose convolutions '
+            f"gain by it. Received: form {config.form!r}; set it off."
+        )
+    return "mixed_bfloat16" if choices[config.half_precision] else "float32"
 
 
 def _make_pixel_hnn(config, builder):

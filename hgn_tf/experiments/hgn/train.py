@@ -9,7 +9,12 @@ import keras
 
 from hgn_tf import data, evaluation, presets, training, validation
 from hgn_tf.experiments import runs
-from hgn_tf.experiments.hgn.config import Config, make_model, train_command
+from hgn_tf.experiments.hgn.config import (
+    Config,
+    make_model,
+    picture_dtype,
+    train_command,
+)
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.viz.report import write_report
@@ -40,6 +45,8 @@ def train(
     builder.download_and_prepare()
     keras.utils.set_random_seed(config.seed)
     model = make_model(config, builder)
+    if config.model == "hgn" and config.half_precision != "off":
+        progress(f"encoder and decoder compute in {picture_dtype(config)}")
     # Only now: settings that make no model must not take the folder.
     run_dir.mkdir(parents=True, exist_ok=True)
     runs.write_json(run_dir / "config.json", dataclasses.asdict(config))
