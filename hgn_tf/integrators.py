@@ -21,7 +21,7 @@ from hgn_tf.phase import (
     velocity,
 )
 
-_YOSHIDA_OUTER = 1.0 / (2.0 - 2.0 ** (1.0 / 3.0))
+Step = Callable[[Hamiltonian, PhaseState, float], PhaseState]
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,52 @@ class Integrator:
       step: Callable (hamiltonian, state, dt) -> state.
       order: Global error is O(dt^order).
       symplectic: Whether the step keeps the two-form dq ^ dp.
-      kick_drift_kicks: For a composition of leapfrog steps, their lengths as
-        fractions of dt; empty for other methods.
+      lengths: For a composition of leapfrog steps, their lengths as fractions
+        of dt; empty for other methods.
     """
 
-    step: Callable[[Hamiltonian, PhaseState, float], PhaseState]
+    step: Step
     order: int
     symplectic: bool
-    kick_drift_kicks: tuple[float, ...] = ()
+    lengths: tuple[float, ...] = ()
+
+
+def compose(
+    name: str, lengths: tuple[float, ...], order: int, source: str
+) -> Integrator:
+    """A symplectic method made of leapfrog steps, one after another.
+
+    A leapfrog step of length h is kick-drift-kick:
+
+    ph = p - h/2 * dH/dq(q, p);  q1 = q + h * dH/dp(q, ph)
+    p1 = ph - h/2 * dH/dq(q1, ph)
+
+    Args:
+      name: str. What its step is called.
+      lengths: Their lengths as fractions of dt; they add up to 1.
+      order: int. Order that the method is known to have if H is separable.
+      source: str. Where its lengths are from.
+    Returns: Integrator; its step takes (hamiltonian, state, dt).
+    Raises: ValueError: if the lengths do not add up to 1.
+    Source: Hairer, Lubich, Wanner, Geometric Numerical Integration, I.1.4
+      for leapfrog, II.4 for compositions.
+    """
+    if not np.isclose(sum(lengths), 1.0, rtol=0.0, atol=1e-12):
+        raise ValueError(
+            f"`lengths` must add up to 1. Received: {lengths}, {sum(lengths)}."
+        )
+
+    def step(
+        hamiltonian: Hamiltonian, state: PhaseState, dt: float
+    ) -> PhaseState:
+        start = force(hamiltonian, state)
+        return _compose(hamiltonian, state, start, dt, lengths)[0]
+
+    step.__name__ = step.__qualname__ = name
+    step.__doc__ = (
+        f"Leapfrog steps of {lengths} * dt; order {order}.\n\nSource: {source}"
+    )
+    return Integrator(step, order, symplectic=True, lengths=lengths)
 
 
 def euler(hamiltonian: Hamiltonian, state: PhaseState, dt: float) -> PhaseState:
@@ -77,61 +115,23 @@ def rk4(hamiltonian: Hamiltonian, state: PhaseState, dt: float) -> PhaseState:
     return _advance(state, dt, slope)
 
 
-def leapfrog(
-    hamiltonian: Hamiltonian, state: PhaseState, dt: float
-) -> PhaseState:
-    """One kick-drift-kick step; order 2 and symplectic if H is separable.
-
-    ph = p - dt/2 * dH/dq(q, p);  q1 = q + dt * dH/dp(q, ph)
-    p1 = ph - dt/2 * dH/dq(q1, ph)
-
-    Args:
-      hamiltonian: Callable (q, p) -> energy of shape [batch].
-      state: PhaseState, q and p of shape [batch, ...].
-      dt: Step in seconds; negative steps go back in time.
-    Returns: PhaseState of the same shapes.
-    Source: Hairer, Lubich, Wanner, Geometric Numerical Integration, I.1.4.
-    """
-    return _compose(hamiltonian, state, force(hamiltonian, state), dt, (1.0,))[
-        0
-    ]
-
-
-def yoshida4(
-    hamiltonian: Hamiltonian, state: PhaseState, dt: float
-) -> PhaseState:
-    """Three leapfrog steps of lengths w dt, (1 - 2w) dt, w dt; order 4.
-
-    w = 1 / (2 - 2^(1/3)); symplectic if H is separable.
-
-    Args:
-      hamiltonian: Callable (q, p) -> energy of shape [batch].
-      state: PhaseState, q and p of shape [batch, ...].
-      dt: Step in seconds; negative steps go back in time.
-    Returns: PhaseState of the same shapes.
-    Source: Yoshida, Construction of higher order symplectic integrators,
-      Physics Letters A 150 (1990), equation 2.11.
-    """
-    lengths = INTEGRATORS["yoshida4"].kick_drift_kicks
-    start = force(hamiltonian, state)
-    return _compose(hamiltonian, state, start, dt, lengths)[0]
-
+_OUTER = 1.0 / (2.0 - 2.0 ** (1.0 / 3.0))
 
 INTEGRATORS = {
     "euler": Integrator(euler, order=1, symplectic=False),
-    "leapfrog": Integrator(
-        leapfrog, order=2, symplectic=True, kick_drift_kicks=(1.0,)
+    "leapfrog": compose(
+        "leapfrog",
+        (1.0,),
+        order=2,
+        source="Hairer, Lubich, Wanner, Geometric Numerical Integration, I.1.4",
     ),
     "rk4": Integrator(rk4, order=4, symplectic=False),
-    "yoshida4": Integrator(
-        yoshida4,
+    "yoshida4": compose(
+        "yoshida4",
+        (_OUTER, 1.0 - 2.0 * _OUTER, _OUTER),
         order=4,
-        symplectic=True,
-        kick_drift_kicks=(
-            _YOSHIDA_OUTER,
-            1.0 - 2.0 * _YOSHIDA_OUTER,
-            _YOSHIDA_OUTER,
-        ),
+        source="Yoshida, Construction of higher order symplectic integrators, "
+        "Physics Letters A 150 (1990), equation 2.11",
     ),
 }
 
@@ -233,13 +233,11 @@ def _stepper(hamiltonian, state, dt, num_steps, integrator):
             "q and p must have equal shapes. Received: "
             f"{state.q.shape} and {state.p.shape}."
         )
-    merged = bool(method.kick_drift_kicks) and is_separable(hamiltonian)
+    merged = bool(method.lengths) and is_separable(hamiltonian)
 
     def step(state, carried):
         if merged:
-            return _compose(
-                hamiltonian, state, carried, dt, method.kick_drift_kicks
-            )
+            return _compose(hamiltonian, state, carried, dt, method.lengths)
         return method.step(hamiltonian, state, dt), carried
 
     # Unmerged methods carry nothing; an empty tensor keeps the loop's shape.

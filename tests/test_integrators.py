@@ -8,14 +8,19 @@ import pytest
 import scipy.integrate
 import tensorflow as tf
 
-from hgn_tf.integrators import INTEGRATORS, get_integrator, rollout
+from hgn_tf.integrators import (
+    INTEGRATORS,
+    compose,
+    get_integrator,
+    rollout,
+)
 from hgn_tf.networks import EnergyNet, SeparableHamiltonian
 from hgn_tf.phase import PhaseState
 
 MASS, LENGTH, GRAVITY, STIFFNESS = 0.7, 1.3, 3.0, 0.8
 INERTIA = MASS * LENGTH**2
 SYMPLECTIC = [name for name, each in INTEGRATORS.items() if each.symplectic]
-COMPOSED = [name for name, each in INTEGRATORS.items() if each.kick_drift_kicks]
+COMPOSED = [name for name, each in INTEGRATORS.items() if each.lengths]
 
 
 class CoupledPendulums:
@@ -125,6 +130,21 @@ def test_order_is_as_claimed(name, form):
     assert order == pytest.approx(INTEGRATORS[name].order, abs=0.2)
 
 
+def test_another_composition_has_its_order(monkeypatch):
+    outer = 1 / (4 - 4 ** (1 / 3))
+    lengths = (outer, outer, 1 - 4 * outer, outer, outer)
+    suzuki = compose("suzuki4", lengths, 4, "Suzuki (1990), equation 20")
+    assert suzuki.step.__name__ == "suzuki4" and "Suzuki" in suzuki.step.__doc__
+    monkeypatch.setitem(INTEGRATORS, "suzuki4", suzuki)
+    order = measured_order("suzuki4", CoupledPendulums(), pendulums_by_hand)
+    assert order == pytest.approx(suzuki.order, abs=0.2)
+
+
+def test_composition_that_is_no_step_of_dt_is_refused():
+    with pytest.raises(ValueError, match="must add up to 1. Received.*0.9"):
+        compose("short", (0.5, 0.4), 2, "nowhere")
+
+
 @pytest.mark.parametrize("name", SYMPLECTIC)
 def test_step_back_undoes_step(name):
     step, state = INTEGRATORS[name].step, make_state()
@@ -198,7 +218,7 @@ def test_loop_in_a_graph_equals_eager_unrolled_steps(name):
 def test_merged_kicks_save_a_gradient_of_the_potential_a_step(name, unroll):
     energy, num_steps = CoupledPendulums(), 6
     rollout(energy, make_state(), 0.1, num_steps, name, unroll=unroll)
-    stages = len(INTEGRATORS[name].kick_drift_kicks) * num_steps
+    stages = len(INTEGRATORS[name].lengths) * num_steps
     assert (energy.potential_calls, energy.kinetic_calls) == (
         stages + 1,
         stages,
