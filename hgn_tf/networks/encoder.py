@@ -97,6 +97,10 @@ class Encoder(keras.layers.Layer):
             x = tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
         return self._mean(x), self._log_scale(x)
 
+    def compute_output_shape(self, video_shape):
+        shape = (video_shape[0], *self.latent_shape)
+        return shape, shape
+
     def get_config(self):
         return {
             **super().get_config(),

@@ -6,9 +6,10 @@ import tensorflow as tf
 from hgn_tf.networks.layers import (
     build_in_turn,
     build_once,
-    layer_from,
+    deserialize_parts,
     make_layer,
     serializable,
+    serialize_parts,
 )
 
 
@@ -150,8 +151,8 @@ class SeparableHamiltonian(keras.layers.Layer):
 
     def __init__(self, kinetic, potential, **kwargs):
         super().__init__(**kwargs)
-        self.kinetic = layer_from(kinetic)
-        self.potential = layer_from(potential)
+        self.kinetic = kinetic
+        self.potential = potential
 
     def build(self, q_shape, p_shape=None):
         build_once(self.potential, q_shape)
@@ -163,9 +164,12 @@ class SeparableHamiltonian(keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "kinetic": keras.saving.serialize_keras_object(self.kinetic),
-            "potential": keras.saving.serialize_keras_object(self.potential),
+            **serialize_parts(self, "kinetic", "potential"),
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_parts(config, "kinetic", "potential"))
 
 
 @serializable
@@ -184,7 +188,7 @@ class JointHamiltonian(keras.layers.Layer):
 
     def __init__(self, network, **kwargs):
         super().__init__(**kwargs)
-        self.network = layer_from(network)
+        self.network = network
 
     def build(self, q_shape, p_shape=None):
         build_once(self.network, (*q_shape[:-1], 2 * q_shape[-1]))
@@ -193,5 +197,8 @@ class JointHamiltonian(keras.layers.Layer):
         return self.network(tf.concat([q, p], axis=-1))
 
     def get_config(self):
-        network = keras.saving.serialize_keras_object(self.network)
-        return {**super().get_config(), "network": network}
+        return {**super().get_config(), **serialize_parts(self, "network")}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_parts(config, "network"))

@@ -16,6 +16,32 @@ def layer_from(value):
     return value
 
 
+def serialize_parts(layer: keras.Layer, *names: str) -> dict:
+    """The configurations of a layer's parts, for its `get_config`.
+
+    Args:
+      layer: Has the parts as attributes.
+      *names: Of the attributes.
+    """
+    serialize = keras.saving.serialize_keras_object
+    return {name: serialize(getattr(layer, name)) for name in names}
+
+
+def deserialize_parts(config: dict, *names: str) -> dict:
+    """A configuration with its parts as layers, for `from_config`.
+
+    Args:
+      config: Of `get_config`; it is left as it is.
+      *names: Of the parts. One that is missing, or None, stays so.
+    """
+    parts = {
+        name: keras.saving.deserialize_keras_object(config[name])
+        for name in names
+        if config.get(name) is not None
+    }
+    return {**config, **parts}
+
+
 def make_layer(convolutional: bool, width: int, **kwargs):
     """A 3x3 convolution that keeps the size, or a dense layer."""
     if convolutional:

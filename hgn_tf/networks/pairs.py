@@ -11,7 +11,13 @@ import tensorflow as tf
 from hgn_tf.networks.decoder import Decoder
 from hgn_tf.networks.encoder import Encoder
 from hgn_tf.networks.forms import paper_networks
-from hgn_tf.networks.layers import MLP, build_once, layer_from, serializable
+from hgn_tf.networks.layers import (
+    MLP,
+    build_once,
+    deserialize_parts,
+    serializable,
+    serialize_parts,
+)
 
 
 @serializable
@@ -28,7 +34,7 @@ class PairEncoder(keras.layers.Layer):
 
     def __init__(self, encoder, **kwargs):
         super().__init__(**kwargs)
-        self.encoder = layer_from(encoder)
+        self.encoder = encoder
 
     def build(self, shape):
         build_once(self.encoder, shape)
@@ -38,11 +44,15 @@ class PairEncoder(keras.layers.Layer):
         return mean
 
     def compute_output_shape(self, shape):
-        return (shape[0], *self.encoder.latent_shape)
+        mean_shape, _ = self.encoder.compute_output_shape(shape)
+        return mean_shape
 
     def get_config(self):
-        encoder = keras.saving.serialize_keras_object(self.encoder)
-        return {**super().get_config(), "encoder": encoder}
+        return {**super().get_config(), **serialize_parts(self, "encoder")}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_parts(config, "encoder"))
 
 
 @serializable
@@ -58,7 +68,7 @@ class PairDecoder(keras.layers.Layer):
 
     def __init__(self, decoder, **kwargs):
         super().__init__(**kwargs)
-        self.decoder = layer_from(decoder)
+        self.decoder = decoder
 
     def build(self, shape):
         build_once(self.decoder, shape)
@@ -71,8 +81,11 @@ class PairDecoder(keras.layers.Layer):
         return (shape[0], 2, *size, channels // 2)
 
     def get_config(self):
-        decoder = keras.saving.serialize_keras_object(self.decoder)
-        return {**super().get_config(), "decoder": decoder}
+        return {**super().get_config(), **serialize_parts(self, "decoder")}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_parts(config, "decoder"))
 
 
 def dense_pair_networks(
