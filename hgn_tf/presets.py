@@ -1,10 +1,11 @@
-"""Trained models that ship with the package, by name.
+"""Trained models in folders: those that ship with the package, and yours.
 
-Each is a folder of `weights`: config.json, the model as Keras writes it;
-weights.npz, its trainable weights in half precision; card.json, the result of
-its run, with data, settings and measures.
+A folder has config.json, the model as Keras writes it, and weights.npz, its
+weights. Those that ship lie in `weights`, rounded to half precision, each with
+card.json, the result of its run: data, settings and measures.
 """
 
+import os
 import pathlib
 
 import keras
@@ -17,43 +18,46 @@ _CONFIG, _WEIGHTS, _CARD = "config.json", "weights.npz", "card.json"
 
 
 def list_presets() -> list[str]:
-    """Names of the trained models, for `HGN.from_preset`."""
+    """Names of the models that ship, for `HGN.from_preset`."""
     return sorted(path.parent.name for path in FOLDER.glob(f"*/{_CARD}"))
 
 
-def card(name: str) -> dict:
+def card(preset: str | os.PathLike) -> dict:
     """What a preset was trained on and what it reached.
 
     Args:
-      name: Of `list_presets()`.
+      preset: A name in `list_presets()`, or a folder.
     Returns: dict with dataset, budget, seed, metrics, config, commit and
       others, as the JSON of its run has them; errors are those of the weights
       as they ship.
-    Raises: ValueError: if there is no such preset.
+    Raises: ValueError: if there is no such preset, or it has no card.
     """
-    return files.read_json(_file(name, _CARD))
+    path = _folder(preset) / _CARD
+    if not path.is_file():
+        raise ValueError(
+            f"A preset has a card if it was saved with one. Received: {preset}."
+        )
+    return files.read_json(path)
 
 
-def load(name: str) -> keras.Model:
+def load(preset: str | os.PathLike) -> keras.Model:
     """The model of a preset, built, not compiled.
 
     Counters and GECO's multiplier start anew: training on begins as a new
     training does.
 
     Args:
-      name: Of `list_presets()`.
+      preset: A name in `list_presets()`, or a folder that `save` wrote.
     Raises: ValueError: if there is no such preset, or its weights are not
       those of its model.
     """
-    config = files.read_json(_file(name, _CONFIG))
+    folder = _folder(preset)
+    config = files.read_json(folder / _CONFIG)
     model = keras.saving.deserialize_keras_object(config)
-    variables = {
-        _key(index): variable
-        for index, variable in enumerate(model.trainable_variables)
-    }
-    weights = files.read_arrays(_file(name, _WEIGHTS))
-    expected = {key: tuple(each.shape) for key, each in variables.items()}
-    found = {key: each.shape for key, each in weights.items()}
+    variables = _numbered(model.part_weights)
+    weights = files.read_arrays(folder / _WEIGHTS)
+    expected = {key: tuple(variables[key].shape) for key in variables}
+    found = {key: weights[key].shape for key in weights}
     if found != expected:
         raise ValueError(
             f"The weights of a preset must be of its model, {expected}. "
@@ -64,48 +68,58 @@ def load(name: str) -> keras.Model:
     return model
 
 
+def save(
+    model: keras.Model, folder: str | os.PathLike, card: dict | None = None
+) -> pathlib.Path:
+    """Writes a trained model as a preset, which `load` gives back.
+
+    Weights that are exact in half precision are kept so: see `round_weights`.
+    The card is written last: without it no preset ships.
+
+    Args:
+      model: `GuardedModel`, built.
+      folder: Where it goes. It is made; what another preset left is replaced.
+      card: The result of its run, or None.
+    Returns: the folder.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    variables = _numbered(model.part_weights)
+    files.write_arrays(
+        folder / _WEIGHTS,
+        {key: _smallest(variables[key].numpy()) for key in variables},
+    )
+    files.write_json(folder / _CONFIG, config)
+    if card is not None:
+        files.write_json(folder / _CARD, card)
+    return folder
+
+
 def round_weights(model: keras.Model) -> None:
-    """Rounds trained weights to the half precision that presets keep."""
+    """Rounds trained weights to half precision, half the size of a preset."""
     for variable in model.trainable_variables:
         variable.assign(variable.numpy().astype(np.float16))
 
 
-def save(
-    model: keras.Model, card: dict, name: str, folder: pathlib.Path = FOLDER
-) -> pathlib.Path:
-    """Writes a trained model as a preset.
-
-    The card is written last: without it there is no preset.
-
-    Args:
-      model: Built.
-      card: The result of its run.
-      name: Of the preset.
-      folder: Where presets are.
-    Returns: the preset's folder.
-    """
-    target = folder / name
-    target.mkdir(parents=True, exist_ok=True)
-    config = keras.saving.serialize_keras_object(model)
-    config.pop("compile_config", None)
-    weights = {
-        _key(index): variable.numpy().astype(np.float16)
-        for index, variable in enumerate(model.trainable_variables)
-    }
-    files.write_arrays(target / _WEIGHTS, weights)
-    for file, value in ((_CONFIG, config), (_CARD, card)):
-        files.write_json(target / file, value)
-    return target
-
-
-def _key(index):
+def _numbered(variables):
     # By their order: Keras numbers the names of layers through a session.
-    return f"weight_{index:03d}"
+    return {f"weight_{index:03d}": v for index, v in enumerate(variables)}
 
 
-def _file(name, file):
-    if name not in list_presets():
+def _smallest(weights):
+    """In half precision if that loses nothing."""
+    half = weights.astype(np.float16)
+    return half if np.array_equal(half, weights) else weights
+
+
+def _folder(preset):
+    if preset in list_presets():
+        return FOLDER / preset
+    if not (pathlib.Path(preset) / _CONFIG).is_file():
         raise ValueError(
-            f"A preset must be one of {list_presets()}. Received: {name!r}."
+            f"A preset must be one of {list_presets()}, or a folder that "
+            f"`save_to_preset` wrote. Received: {str(preset)!r}."
         )
-    return FOLDER / name / file
+    return pathlib.Path(preset)

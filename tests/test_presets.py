@@ -1,5 +1,6 @@
 """Trained models that ship: saved, loaded, and worth what their card says."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -10,15 +11,18 @@ from hgn_tf import data, metrics, networks, presets
 _FIRST, _LAST = 1_000_000, 1_000_032
 
 
+def make_model(cls=hgn_tf.HGN, **parts):
+    parts = networks.flat_networks(latent_size=1, decoder_units=(8,)) | parts
+    model = cls(**parts, num_inference_frames=5)
+    model.build((None, 30, 32, 32, 3))
+    return model
+
+
 @pytest.fixture
 def saved(tmp_path, monkeypatch, seed):
     """A small model, and a folder where it is the preset "small"."""
-    model = hgn_tf.HGN(
-        **networks.flat_networks(latent_size=1, decoder_units=(8,)),
-        num_inference_frames=5,
-    )
-    model.build((None, 30, 32, 32, 3))
-    presets.save(model, {"dataset": "none"}, "small", tmp_path)
+    model = make_model()
+    presets.save(model, tmp_path / "small", {"dataset": "none"})
     monkeypatch.setattr(presets, "FOLDER", tmp_path)
     return model
 
@@ -31,6 +35,47 @@ def test_a_preset_is_the_model_in_half_precision(saved):
     for expected, found in zip(saved.infer(video), loaded.infer(video)):
         np.testing.assert_allclose(expected, found, rtol=1e-2, atol=1e-2)
     assert loaded.num_inference_frames == 5 and loaded.dt == saved.dt
+
+
+def test_a_folder_gives_back_the_very_model(tmp_path, seed):
+    encoder = networks.flat_networks(latent_size=1)["encoder"]
+    video = keras.Input((5, 32, 32, 3))
+    mean, log_scale = encoder(video)
+    mean = keras.layers.BatchNormalization()(mean)
+    model = make_model(encoder=keras.Model(video, [mean, log_scale]))
+    for weight in model.part_weights:
+        weight.assign_add(0.1 * np.ones(weight.shape))
+    assert model.save_to_preset(tmp_path / "mine") == tmp_path / "mine"
+    loaded = hgn_tf.HGN.from_preset(tmp_path / "mine")
+    assert len(loaded.part_weights) == len(model.trainable_weights) + 2
+    for ours, theirs in zip(loaded.part_weights, model.part_weights):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="has a card if it was saved with one"):
+        presets.card(tmp_path / "mine")
+
+
+def test_rounded_weights_take_half_the_room(tmp_path, seed):
+    model = make_model()
+    model.save_to_preset(tmp_path / "whole")
+    presets.round_weights(model)
+    model.save_to_preset(tmp_path / "half", {"dataset": "none"})
+    assert presets.card(tmp_path / "half") == {"dataset": "none"}
+    sizes = [
+        (tmp_path / name / "weights.npz").stat().st_size
+        for name in ("half", "whole")
+    ]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
+class OtherHGN(hgn_tf.HGN):
+    """Another class, for which the presets of HGN are not."""
+
+
+def test_a_preset_of_another_class_is_refused(saved):
+    with pytest.raises(
+        ValueError, match="OtherHGN.from_preset.*'small', a HGN"
+    ):
+        OtherHGN.from_preset("small")
 
 
 def test_a_preset_can_be_trained_on(saved):

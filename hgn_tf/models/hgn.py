@@ -1,5 +1,7 @@
 """The Hamiltonian Generative Network: frames -> state -> motion -> frames."""
 
+import os
+import pathlib
 from typing import NamedTuple
 
 import keras
@@ -230,15 +232,37 @@ class HGN(GuardedModel):
         )
 
     @classmethod
-    def from_preset(cls, name: str) -> "HGN":
-        """A trained model that ships with the package; not compiled.
+    def from_preset(cls, preset: str | os.PathLike) -> "HGN":
+        """A trained model, not compiled.
 
         Args:
-          name: One of `hgn_tf.list_presets()`; `hgn_tf.presets.card(name)`
-            says what it was trained on and what it reached.
-        Raises: ValueError: if there is no such preset.
+          preset: One of `hgn_tf.list_presets()`, which ship with the package,
+            or a folder that `save_to_preset` wrote. `hgn_tf.presets.card` says
+            what it was trained on and what it reached.
+        Raises: ValueError: if there is no such preset, or it is not one of
+          this class.
         """
-        return presets.load(name)
+        model = presets.load(preset)
+        if not isinstance(model, cls):
+            raise ValueError(
+                f"`{cls.__name__}.from_preset` takes presets of that class. "
+                f"Received: {str(preset)!r}, a {type(model).__name__}."
+            )
+        return model
+
+    def save_to_preset(
+        self, folder: str | os.PathLike, card: dict | None = None
+    ) -> pathlib.Path:
+        """Writes the model for `from_preset`: its settings and weights.
+
+        `save` keeps the optimizer, the counts and the multiplier too.
+
+        Args:
+          folder: Where it goes.
+          card: What `hgn_tf.presets.card` shall tell of it, or None.
+        Returns: the folder.
+        """
+        return presets.save(self, folder, card)
 
     def build(self, video_shape):
         if isinstance(video_shape, dict):

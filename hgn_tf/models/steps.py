@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hgn_tf import losses
+
 
 class GuardedModel(keras.Model):
     """A Keras model with an objective of its own.
@@ -47,6 +49,19 @@ class GuardedModel(keras.Model):
             **self.get_metrics_result(),
             "dropped_steps": tf.identity(self.dropped_steps.value),
         }
+
+    @property
+    def part_weights(self) -> list[keras.Variable]:
+        """The weights of the parts: trainable ones, then moving averages.
+
+        Not the counts of steps, nor the multipliers of constraints.
+        """
+        multipliers = (x for x in self.layers if isinstance(x, losses.Geco))
+        others = [self.steps, self.dropped_steps]
+        others += [weight for layer in multipliers for weight in layer.weights]
+        own = {id(weight) for weight in others}
+        weights = [*self.trainable_weights, *self.non_trainable_weights]
+        return [weight for weight in weights if id(weight) not in own]
 
     def _step(self, data) -> None:
         """One step of the optimiser on a batch, by `_descend`."""

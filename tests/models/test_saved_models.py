@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import hgn_tf
-from hgn_tf import presets
 
 FOLDER = pathlib.Path(__file__).parent.parent / "data" / "saved_models"
 VIDEO_MODELS = ["hgn_flat", "hgn_convolutional"]
@@ -72,7 +71,6 @@ def test_saved_state_model_gives_the_same_field(name, outputs):
     assert_close(field, outputs[f"{name}/field"])
 
 
-def test_preset_of_before_gives_the_same_video(outputs, monkeypatch):
-    monkeypatch.setattr(presets, "FOLDER", FOLDER)
-    model = hgn_tf.HGN.from_preset("preset")
+def test_preset_of_before_gives_the_same_video(outputs):
+    model = hgn_tf.HGN.from_preset(FOLDER / "preset")
     assert_close(decoded(model, outputs["videos"]), outputs["preset/video"])

@@ -158,7 +158,7 @@ def make_preset(
     builder.download_and_prepare()
     metrics, _ = evaluation.evaluate(model, builder, num_examples)
     card = json.loads(path.read_text(encoding="utf-8")) | {"metrics": metrics}
-    presets.save(model, card, name, folder)
+    presets.save(model, folder / name, card)
     return card
 
 
