@@ -12,13 +12,15 @@ from hgn_tf import integrators, losses, presets
 from hgn_tf.models import video as videos
 from hgn_tf.models.collapse import LatentMotion, latent_motion
 from hgn_tf.models.steps import GuardedModel
-from hgn_tf.networks import (
-    build_once,
-    layer_from,
-    serializable,
-    split_state,
+from hgn_tf.networks import serializable, split_state
+from hgn_tf.networks.layers import (
+    added_losses,
+    deserialize_parts,
+    serialize_parts,
 )
 from hgn_tf.phase import PhaseState, time_derivative
+
+_PARTS = ("encoder", "hamiltonian", "decoder", "state_net", "geco")
 
 # Purposes of the noise of a step; 0 is the sample of z.
 _DECODED, _ANCHORS, _WINDOWS = 1, 2, 3
@@ -111,9 +113,11 @@ class HGN(GuardedModel):
 
     Args:
       encoder: Layer, frames -> (mean, log_scale) of z; `networks.Encoder`.
-      hamiltonian: Layer (q, p) -> energy [batch].
+        This and the other parts may be any Keras layers or models.
+      hamiltonian: Layer (q, p) -> energy [batch]. If it has the methods
+        `kinetic(p)` and `potential(q)`, it is separable.
       decoder: Layer q -> frame.
-      state_net: f_psi, layer z -> PhaseState; None splits z into q and p.
+      state_net: f_psi, layer z -> (q, p); None splits z into q and p.
       num_inference_frames: Frames that the encoder sees.
       num_decoded_frames: Frames decoded a training step; None for all.
       curriculum_steps: Steps until the horizon is the whole video; 0 for none.
@@ -198,10 +202,10 @@ class HGN(GuardedModel):
             shortest_window,
         )
         _check_agreement(agreement, agreement_ramp, num_windows)
-        self.encoder = layer_from(encoder)
-        self.hamiltonian = layer_from(hamiltonian)
-        self.decoder = layer_from(decoder)
-        self.state_net = layer_from(state_net)
+        self.encoder = encoder
+        self.hamiltonian = hamiltonian
+        self.decoder = decoder
+        self.state_net = state_net
         self.num_inference_frames = num_inference_frames
         self.num_decoded_frames = num_decoded_frames
         self.curriculum_steps = curriculum_steps
@@ -216,7 +220,10 @@ class HGN(GuardedModel):
         self.integrator = integrator
         self.dt = dt
         self.sample = sample
-        self.geco = layer_from(geco) or losses.Geco()
+        self.geco = geco or losses.Geco()
+        # Known once built, each without the batch axis.
+        self._frame_shape = self._latent_shape = self._state_shape = None
+        self._unrolled = False
         # One for each term of the objective.
         self._term_means = {
             name: keras.metrics.Mean(name)
@@ -267,22 +274,27 @@ class HGN(GuardedModel):
     def build(self, video_shape):
         if isinstance(video_shape, dict):
             video_shape = video_shape["video"]
-        *_, height, width, channels = video_shape
-        seen = (None, self.num_inference_frames, height, width, channels)
-        build_once(self.encoder, seen)
-        if self.state_net is not None:
-            build_once(self.state_net, (None, *self.encoder.latent_shape))
-        q_shape = (None, *self._state_shape)
-        build_once(self.hamiltonian, q_shape, q_shape)
-        build_once(self.decoder, q_shape)
-        drawn = self.decoder.compute_output_shape(q_shape)[1:]
-        if tuple(drawn) != (height, width, channels):
-            raise ValueError(
-                "The decoder must draw frames of the size it is trained on. "
-                f"Received: frames {(height, width, channels)}, decoder "
-                f"output {tuple(drawn)}."
-            )
+        frame_shape = tuple(video_shape[-3:])
+        # Parts may be any layers: a call builds them and tells what they give.
+        frames = (1, self.num_inference_frames, *frame_shape)
+        posterior = self._encode(tf.zeros(frames, self.compute_dtype))
+        _check_pair(posterior, "`encoder` must give mean and log_scale")
+        state = self._to_state(posterior.mean)
+        _check_pair(state, "`state_net` must give q and p")
+        energy, drawn = self.hamiltonian(*state), self.decoder(state.q)
+        _check_energy_and_frame(energy, drawn, frame_shape)
+        # A loss that the Hamiltonian adds cannot leave a loop.
+        self._unrolled = bool(added_losses(self.hamiltonian))
+        self._frame_shape = frame_shape
+        self._latent_shape = tuple(posterior.mean.shape[1:])
+        self._state_shape = tuple(state.q.shape[1:])
         self.built = True
+
+    def get_build_config(self):
+        if self._frame_shape is None:
+            return None
+        shape = (None, self.num_inference_frames, *self._frame_shape)
+        return {"input_shape": shape}
 
     def fit(self, x=None, *args, **kwargs):
         """As `keras.Model.fit`, on videos or dictionaries with a "video"."""
@@ -307,6 +319,8 @@ class HGN(GuardedModel):
         Raises: ValueError: if the frames do not fit.
         """
         video = videos.check_frames(video, self._shortest, self._frame_shape)
+        if not self.built:
+            self.build(video.shape)
         posterior = self._encode(videos.to_float_video(video))
         return self._first_state(posterior, sample=False)
 
@@ -351,13 +365,15 @@ class HGN(GuardedModel):
                 "`generate` needs a model trained with `sample=True`: without "
                 "the KL term no prior was learned. Received: sample=False."
             )
-        shape = [num_samples, *self.encoder.latent_shape]
+        self._check_built("generate")
+        shape = [num_samples, *self._latent_shape]
         z = tf.random.stateless_normal(shape, [seed, 0])
         states = self.rollout(self._to_state(z), num_steps, dt)
         return Motion(self.decode(states.q), states)
 
     def energy(self, state) -> tf.Tensor:
         """The learned H(q, p): [batch], or [batch, time] of states in time."""
+        self._check_built("energy")
         if len(state.q.shape) == len(self._state_shape) + 1:
             return self.hamiltonian(*state)
         return videos.energy_in_time(self.hamiltonian, state)
@@ -411,15 +427,14 @@ class HGN(GuardedModel):
             "reconstruction": losses.reconstruction(video, output.video),
             "kl": self._divergence(output.posterior),
         }
-        self._track_terms(self._weigh(terms, video), terms, video)
+        loss = self._weigh(terms, video) + sum(self.losses)
+        self._track_terms(loss, terms, video)
         return self.get_metrics_result()
 
     def get_config(self):
-        layers = ("encoder", "hamiltonian", "decoder", "state_net", "geco")
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
-            **{name: serialize(getattr(self, name)) for name in layers},
+            **serialize_parts(self, *_PARTS),
             "num_inference_frames": self.num_inference_frames,
             "num_decoded_frames": self.num_decoded_frames,
             "curriculum_steps": self.curriculum_steps,
@@ -437,6 +452,10 @@ class HGN(GuardedModel):
             "seed": self.seed,
         }
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_parts(config, *_PARTS))
+
     def _prepare(self, data, training=False):
         data, shape = videos.check_data(data, self._shortest, self._frame_shape)
         elsewhere = self.agreement or self.anchor == "random"
@@ -451,23 +470,17 @@ class HGN(GuardedModel):
             self.build((None, *shape[1:]))
         return data
 
+    def _check_built(self, method):
+        if not self.built:
+            raise ValueError(
+                f"`{method}` needs a model that is built: by `fit`, `infer` or "
+                "`build((None, time, height, width, channels))`."
+            )
+
     @property
     def _shortest(self):
         """Frames that a window must have."""
         return self.shortest_window or self.num_inference_frames
-
-    @property
-    def _state_shape(self):
-        if self.state_net is not None:
-            return self.state_net.state_shape
-        *size, channels = self.encoder.latent_shape
-        return (*size, channels // 2)
-
-    @property
-    def _frame_shape(self):
-        """Height, width and channels once built, or None."""
-        config = self.get_build_config()
-        return tuple(config["input_shape"][-3:]) if config else None
 
     def _encode(self, video):
         window = video[:, : self.num_inference_frames]
@@ -484,12 +497,14 @@ class HGN(GuardedModel):
         return self._to_state(z)
 
     def _to_state(self, z):
-        return split_state(z) if self.state_net is None else self.state_net(z)
+        if self.state_net is None:
+            return split_state(z)
+        return PhaseState(*self.state_net(z))
 
     def _rollout(self, q, p, dt, num_steps, training=False):
         # A loop traces faster, but TF 2.20-2.21 cannot take the gradient of a
         # looped convolution's gradient: grappler's memory optimiser fails.
-        unroll = training and len(q.shape) > 2
+        unroll = training and (self._unrolled or len(q.shape) > 2)
         return integrators.rollout(
             self.hamiltonian,
             PhaseState(q, p),
@@ -508,7 +523,8 @@ class HGN(GuardedModel):
         def objective():
             # By way of `call`: so every part learns that it is in training.
             terms = self(video, training=True, objective=True)
-            return self._weigh(terms, video), terms
+            # What layers add, and their regularisers.
+            return self._weigh(terms, video) + sum(self.losses), terms
 
         loss, terms = self._descend(
             objective, lambda terms: self.geco.update(terms["reconstruction"])
@@ -724,6 +740,26 @@ def _check_agreement(agreement, ramp, num_windows):
     if not 1 <= num_windows <= 8:
         raise ValueError(
             f"`num_windows` must be from 1 to 8. Received: {num_windows}."
+        )
+
+
+def _check_pair(pair, rule):
+    one, other = (tuple(part.shape) for part in pair)
+    if one != other:
+        raise ValueError(f"{rule} of one shape. Received: {one} and {other}.")
+
+
+def _check_energy_and_frame(energy, drawn, frame_shape):
+    if tuple(energy.shape) != (1,):
+        raise ValueError(
+            "`hamiltonian` must give one number per example, [batch]. "
+            f"Received: shape {tuple(energy.shape)} of a batch of 1."
+        )
+    if tuple(drawn.shape[1:]) != frame_shape:
+        raise ValueError(
+            "The decoder must draw frames of the size it is trained on. "
+            f"Received: frames {frame_shape}, decoder output "
+            f"{tuple(drawn.shape[1:])}."
         )
 
 

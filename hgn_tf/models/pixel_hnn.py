@@ -11,14 +11,11 @@ from hgn_tf.models import video as videos
 from hgn_tf.models.collapse import LatentMotion, latent_motion
 from hgn_tf.models.hnn import HNN
 from hgn_tf.models.steps import GuardedModel
-from hgn_tf.networks import (
-    build_once,
-    layer_from,
-    serializable,
-    split_state,
-)
+from hgn_tf.networks import serializable, split_state
+from hgn_tf.networks.layers import deserialize_parts, serialize_parts
 from hgn_tf.phase import PhaseState
 
+_PARTS = ("encoder", "decoder", "dynamics")
 _RTOL = 1e-6  # of rollouts; the field is float32
 
 
@@ -101,9 +98,9 @@ class PixelHNN(GuardedModel):
                 "`hnn_weight` and `weight_decay` must be 0 or more. "
                 f"Received: {hnn_weight} and {weight_decay}."
             )
-        self.encoder = layer_from(encoder)
-        self.decoder = layer_from(decoder)
-        self.dynamics = layer_from(dynamics) or HNN(weight_decay=weight_decay)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.dynamics = dynamics or HNN(weight_decay=weight_decay)
         self.dt = dt
         self.hnn_weight = hnn_weight
         self.weight_decay = weight_decay
@@ -122,25 +119,28 @@ class PixelHNN(GuardedModel):
     def build(self, shape):
         if isinstance(shape, dict):
             shape = shape["video"]
-        size = shape[1:] if len(shape) == 2 else (2, *shape[2:])
-        self._observation_shape = tuple(size)
-        seen = (None, *size)
-        build_once(self.encoder, seen)
-        z_shape = self.encoder.compute_output_shape(seen)
-        if len(z_shape) != 2 or z_shape[1] % 2:
+        seen = tuple(shape[1:] if len(shape) == 2 else (2, *shape[2:]))
+        # Parts may be any layers: a call builds them and tells what they give.
+        z = self.encoder(tf.zeros((1, *seen), self.compute_dtype))
+        if len(z.shape) != 2 or z.shape[1] % 2:
             raise ValueError(
                 "`encoder` must give z = (q, p) [batch, 2 dof]. Received: "
-                f"{z_shape}."
+                f"shape {tuple(z.shape)} of a batch of 1."
             )
-        build_once(self.dynamics, z_shape)
-        build_once(self.decoder, z_shape)
-        drawn = self.decoder.compute_output_shape(z_shape)
-        if tuple(drawn[1:]) != seen[1:]:
+        self.dynamics(z)
+        drawn = tuple(self.decoder(z).shape[1:])
+        if drawn != seen:
             raise ValueError(
                 "`decoder` must draw what `encoder` sees. Received: "
-                f"observations {seen[1:]}, decoder output {tuple(drawn[1:])}."
+                f"observations {seen}, decoder output {drawn}."
             )
+        self._observation_shape = seen
         self.built = True
+
+    def get_build_config(self):
+        if self._observation_shape is None:
+            return None
+        return {"input_shape": (None, *self._observation_shape)}
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`: videos, vectors and their change, or a dataset.
@@ -257,27 +257,31 @@ class PixelHNN(GuardedModel):
         )
         return latent_motion(rows, change, drawn, carried, recorded)
 
-    def call(self, x, training=False):
+    def call(self, x, training=False, objective=False):
+        if objective:
+            return self._terms(*x)
         z = self.encoder(videos.first_pair(x))
         return PixelHNNOutput(self.decoder(z), split_state(z))
 
     def test_step(self, data):
-        terms = self._terms(*videos.consecutive_pairs(data))
+        pairs = videos.consecutive_pairs(data)
+        terms = self(pairs, training=False, objective=True)
         self._track_terms(self._total(terms), terms)
         return self.get_metrics_result()
 
     def get_config(self):
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
-            "encoder": serialize(self.encoder),
-            "decoder": serialize(self.decoder),
-            "dynamics": serialize(self.dynamics),
+            **serialize_parts(self, *_PARTS),
             "dt": self.dt,
             "hnn_weight": self.hnn_weight,
             "weight_decay": self.weight_decay,
             "seed": self.seed,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_parts(config, *_PARTS))
 
     def _prepare(self, x, y, needed):
         x, shape = videos.check_observations(
@@ -296,9 +300,9 @@ class PixelHNN(GuardedModel):
 
     def _step(self, data):
         def objective():
-            terms = self._terms(
-                *videos.consecutive_pairs(data, self._noise_seed(0))
-            )
+            pairs = videos.consecutive_pairs(data, self._noise_seed(0))
+            # By way of `call`: so every part learns that it is in training.
+            terms = self(pairs, training=True, objective=True)
             loss = self._total(terms)
             decay = self.weight_decay * sum(
                 tf.nn.l2_loss(weight.value)

@@ -43,6 +43,40 @@ class GuardedModel(keras.Model):
             kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)
 
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        **kwargs,
+    ) -> None:
+        """As `keras.Model.compile`, without losses and metrics of yours.
+
+        Raises: ValueError: if one is given. The model has an objective of its
+          own; those would be left out without a word.
+        """
+        given = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }
+        given = [name for name, value in given.items() if value is not None]
+        if given:
+            raise ValueError(
+                f"{type(self).__name__} has its own objective and metrics: "
+                f"compile(optimizer) alone. Received: {given}."
+            )
+        super().compile(optimizer, **kwargs)
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compiles a model that is loaded; Keras asks for it."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
     def train_step(self, data) -> dict:
         run_steps(self._step, data, self.inner_steps)
         return {
@@ -95,6 +129,8 @@ class GuardedModel(keras.Model):
           and_then: Called with `more` when the step is made.
         Returns: what `objective` gave.
         """
+        averages = [w for w in self.part_weights if not w.trainable]
+        before = [tf.identity(weight.value) for weight in averages]
         with tf.GradientTape() as tape:
             loss, *more = objective()
             # Keras sums the gradients of replicas.
@@ -105,26 +141,29 @@ class GuardedModel(keras.Model):
             [variable.value for variable in self.trainable_variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
+        finite = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(part)) for part in gradients]
+        )
+        for weight, old in zip(averages, before):
+            weight.assign(tf.where(finite, weight.value, old))
         self.dropped_steps.assign_add(
-            self._apply_if_finite(gradients, lambda: and_then(*more))
+            self._apply_if(finite, gradients, lambda: and_then(*more))
         )
         self.steps.assign_add(1)
         return loss, *more
 
-    def _apply_if_finite(self, gradients, and_then) -> tf.Tensor:
+    def _apply_if(self, finite, gradients, and_then) -> tf.Tensor:
         """Applies gradients of the trainable variables, if all are finite.
 
         A step that is left out changes neither weights nor optimiser.
 
         Args:
+          finite: Whether they are.
           gradients: One for each of `trainable_variables`.
           and_then: Called without arguments when the step is made.
         Returns: 1 if the step was dropped, else 0 (int64).
         """
         variables = self.trainable_variables
-        finite = tf.reduce_all(
-            [tf.reduce_all(tf.math.is_finite(part)) for part in gradients]
-        )
         self.optimizer.build(variables)
 
         def apply(parts):

@@ -42,6 +42,13 @@ def deserialize_parts(config: dict, *names: str) -> dict:
     return {**config, **parts}
 
 
+def added_losses(layer: keras.Layer) -> list:
+    """What the last call of a layer added to the loss, without its weights'."""
+    regularised = [w for w in layer.trainable_weights if w.regularizer]
+    # Keras lists those of the weights last.
+    return layer.losses[: len(layer.losses) - len(regularised)]
+
+
 def make_layer(convolutional: bool, width: int, **kwargs):
     """A 3x3 convolution that keeps the size, or a dense layer."""
     if convolutional:

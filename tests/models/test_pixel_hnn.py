@@ -359,7 +359,7 @@ def test_baseline_has_no_energy():
 
 def test_networks_that_do_not_fit_are_refused():
     parts = networks.dense_pair_networks((5,), 3, (8,))
-    with pytest.raises(ValueError, match="2 dof.*Received: .None, 3."):
+    with pytest.raises(ValueError, match="2 dof.*Received: shape .1, 3."):
         PixelHNN(**parts).build((None, 5))
     parts = networks.dense_pair_networks((6,), 2, (8,))
     with pytest.raises(ValueError, match="must draw what `encoder` sees"):
