@@ -1,14 +1,167 @@
 """What a trained HGN is worth: measures beside baselines, floor and truth."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from hgn_tf import data, metrics
 from hgn_tf.phase import PhaseState
 from hgn_tf.viz.gif import to_uint8
 
-# dt of a rollout in units of the model's, by name.
-SPEEDS = {"backward": -1.0, "double_speed": 2.0, "half_speed": 0.5}
-_LONG_FRAMES = (60, 120, 240)
+
+class Speed(NamedTuple):
+    """A speed and direction that rollouts are scored at.
+
+    Attributes:
+      factor: dt of a rollout in units of the model's.
+      title: name in figures and pages.
+      metric: key of its error in METRICS.
+    """
+
+    factor: float
+    title: str
+    metric: str
+
+
+# By the name of their videos: arrays truth_<name> and model_<name>.
+SPEEDS = {
+    "forward": Speed(1.0, "forward", "test_mse_e4"),
+    "backward": Speed(-1.0, "backward", "backward_mse_e4"),
+    "double": Speed(2.0, "double speed", "double_speed_mse_e4"),
+    "half": Speed(0.5, "half speed", "half_speed_mse_e4"),
+}
+
+# What a model is read against.
+YARDSTICKS = {
+    "mean_image": "mean image",
+    "frozen_frame": "frozen first frame",
+    "noise_floor": "noise floor",
+}
+# Errors of test_long are means over so many first frames.
+LONG_FRAMES = (60, 120, 240)
+
+
+class Metric(NamedTuple):
+    """How a number is called and written, wherever that is.
+
+    Attributes:
+      title: name of a line or column.
+      note: what to hold it against.
+      form: format of its value in a table.
+      yardstick: whether the data alone decide it, not the model; then it is
+        the same for every seed.
+      brief: whether console and page show it among the main numbers.
+    """
+
+    title: str
+    note: str = ""
+    form: str = ".2f"
+    yardstick: bool = False
+    brief: bool = True
+
+
+def error_key(predictor: str, part: str = "test") -> str:
+    """The key in METRICS of a mean squared error.
+
+    Args:
+      predictor: "model" or a key of YARDSTICKS.
+      part: "test", "forecast" or "long".
+    """
+    if predictor == "model":
+        return f"{part}_mse_e4"
+    return (
+        f"{predictor}_mse_e4"
+        if part == "test"
+        else (f"{part}_{predictor}_mse_e4")
+    )
+
+
+def _yardsticks(part, *notes, **fields):
+    """The errors of the yardsticks on a part, by key."""
+    notes = dict(zip(YARDSTICKS, notes))
+    return {
+        error_key(name, part): Metric(
+            title, notes.get(name, ""), yardstick=True, **fields
+        )
+        for name, title in YARDSTICKS.items()
+    }
+
+
+def _long_errors():
+    """Errors over the first frames of test_long, by key."""
+    return {
+        f"{error_key(name, 'long')}_at_{frames}": Metric(
+            f"{title}, {frames} frames" if title else f"{frames} frames",
+            form=".1f",
+            yardstick=name != "model",
+            brief=False,
+        )
+        for name, title in {"model": "", **YARDSTICKS}.items()
+        for frames in LONG_FRAMES
+    }
+
+
+# What `evaluate` returns, in the order in which it is printed. A new measure
+# is a line here and a number there. Errors are mean squared errors per pixel
+# of frames in [0, 1], times 1e4.
+METRICS = {
+    "test_mse_e4": Metric("test MSE x 1e4", "mean over frames"),
+    **_yardsticks(
+        "test",
+        "a model that learned nothing",
+        "no motion",
+        "the true state's best guess",
+    ),
+    "excess_mse_e4": Metric("excess over the noise floor"),
+    "train_mse_e4": Metric("train MSE x 1e4"),
+    "test_fvu": Metric(
+        "test FVU", "mean image 1, perfect 0 (clean frames)", ".3f"
+    ),
+    "noise_floor_fvu": Metric(
+        "noise floor FVU", form=".3f", yardstick=True, brief=False
+    ),
+    "forecast_mse_e4": Metric("forecast MSE x 1e4", brief=False),
+    **_yardsticks("forecast", brief=False),
+    "energy_r2": Metric("R^2 with the true energy", "perfect 1", ".3f"),
+    "energy_drift": Metric(
+        "drift of the learned energy", "spreads of the energy", ".3f"
+    ),
+    "energy_variance": Metric(
+        "variance of the learned energy in time", form=".1e", brief=False
+    ),
+    "energy_variance_share": Metric(
+        "energy variance, along / across", form=".1e", brief=False
+    ),
+    "reversibility_error": Metric(
+        "reversibility error", "relative to |s|", ".1e"
+    ),
+    "gradient_norm": Metric(
+        "norm of grad H per frame", form=".3f", brief=False
+    ),
+    "gradient_norm_share": Metric(
+        "grad H per frame / spread of states", form=".3f", brief=False
+    ),
+    "drawn_change": Metric(
+        "change of picture per frame / spread", form=".1e", brief=False
+    ),
+    "collapsed": Metric("collapsed to a still image", form=".0f", brief=False),
+    "backward_mse_e4": Metric("backward MSE x 1e4", "against the true motion"),
+    "double_speed_mse_e4": Metric("double speed MSE x 1e4", "likewise"),
+    "half_speed_mse_e4": Metric("half speed MSE x 1e4", "likewise"),
+    "long_mse_e4": Metric("test_long MSE x 1e4", "240 frames"),
+    **_yardsticks("long"),
+    **_long_errors(),
+    "valid_prediction_time": Metric(
+        "valid prediction time", "frames, median", ".0f"
+    ),
+    **{
+        f"valid_prediction_time_{name}": Metric(
+            title, form=".0f", yardstick=True
+        )
+        for name, title in YARDSTICKS.items()
+    },
+}
+
 # A forecast is scored from this frame on.
 _FORECAST_START = 5
 _BATCH = 50
@@ -17,30 +170,6 @@ _NUM_SHOWN = 4
 _NUM_OTHER_SPEED = 200
 _NUM_MOVING = 100
 _FLOOR_SAMPLES = 16
-
-# Rows of the printed table: metric, what it is, what to read it against.
-_TABLE = (
-    ("test_mse_e4", "test MSE x 1e4", "mean over frames"),
-    ("mean_image_mse_e4", "  mean image", "a model that learned nothing"),
-    ("frozen_frame_mse_e4", "  frozen first frame", "no motion"),
-    ("noise_floor_mse_e4", "  noise floor", "the true state's best guess"),
-    ("excess_mse_e4", "  excess over the floor", ""),
-    ("train_mse_e4", "train MSE x 1e4", ""),
-    ("test_fvu", "test FVU", "mean image 1, perfect 0 (clean frames)"),
-    ("energy_r2", "R^2 of learned with true energy", "perfect 1"),
-    ("energy_drift", "drift of the learned energy", "spreads of the energy"),
-    ("reversibility_error", "reversibility error", "relative to |s|"),
-    ("backward_mse_e4", "backward MSE x 1e4", "against the true motion"),
-    ("double_speed_mse_e4", "double speed MSE x 1e4", "likewise"),
-    ("half_speed_mse_e4", "half speed MSE x 1e4", "likewise"),
-    ("long_mse_e4", "test_long MSE x 1e4", "240 frames"),
-    ("long_mean_image_mse_e4", "  mean image", ""),
-    ("long_frozen_frame_mse_e4", "  frozen first frame", ""),
-    ("valid_prediction_time", "valid prediction time", "frames, median"),
-    ("valid_prediction_time_mean_image", "  mean image", ""),
-    ("valid_prediction_time_frozen_frame", "  frozen first frame", ""),
-    ("valid_prediction_time_noise_floor", "  noise floor", ""),
-)
 
 
 def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
@@ -85,7 +214,11 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
         _reversal(model, states, path),
         _moves(model, test),
         _shown(model, test, path),
-        *(_other_speed(model, builder, test, states, name) for name in SPEEDS),
+        *(
+            _other_speed(model, builder, test, states, name)
+            for name in SPEEDS
+            if name != "forward"
+        ),
         _extrapolation(model, builder, image),
     ):
         scores |= part[0]
@@ -98,15 +231,26 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
     return {name: float(value) for name, value in scores.items()}, arrays
 
 
-def format_scores(metrics: dict) -> str:
-    """The metrics of a run beside their yardsticks, as text."""
+def format_scores(scores: dict[str, float | None]) -> str:
+    """The main numbers of an evaluation beside their yardsticks, as text.
+
+    Behind a number stands its standard error over trajectories, where it is
+    known, as "(s.e. 0.1)".
+
+    Args:
+      scores: As `evaluate` returns them; what is None is left out.
+    Returns: a line per number, in the order of METRICS.
+    """
     lines = []
-    for name, title, note in _TABLE:
-        if metrics.get(name) is None:
+    for name, metric in METRICS.items():
+        if not metric.brief or scores.get(name) is None:
             continue
-        error = metrics.get(f"{name}_stderr")
-        spread = "" if error is None else f" +- {error:.3g}"
-        lines.append(f"{title:34s}{metrics[name]:10.4g}{spread:13s} {note}")
+        error = scores.get(f"{name}_stderr")
+        error = "" if error is None else f"(s.e. {error:.3g})"
+        title = f"{'  ' * metric.yardstick}{metric.title}"
+        lines.append(
+            f"{title:30s}{scores[name]:10.4g}  {error:16s} {metric.note}"
+        )
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -171,14 +315,17 @@ def _expected(builder, part, video):
 
 
 def _scores(errors):
-    named = {
-        "test" if name == "model" else name: x for name, x in errors.items()
-    }
-    named["excess"] = errors["model"] - errors["noise_floor"]
-    scores = _means(named)
+    excess = errors["model"] - errors["noise_floor"]
+    scores = _means(
+        {error_key(name): error for name, error in errors.items()}
+        | {"excess_mse_e4": excess}
+    )
     baseline = errors["mean_image"].mean(axis=1)
-    for name, key in (("model", "test"), ("noise_floor", "noise_floor")):
-        scores[f"{key}_fvu"] = metrics.fvu(errors[name].mean(axis=1), baseline)
+    for name, key in (
+        ("model", "test_fvu"),
+        ("noise_floor", "noise_floor_fvu"),
+    ):
+        scores[key] = metrics.fvu(errors[name].mean(axis=1), baseline)
     return scores
 
 
@@ -191,20 +338,21 @@ def _forecast(errors, test):
     still = np.broadcast_to(video[:, :1], video[:, 1:].shape)
     errors["frozen_frame"] = metrics.pixel_mse_per_frame(video[:, 1:], still)
     return _means(
-        {
-            "forecast" if name == "model" else f"forecast_{name}": error
-            for name, error in errors.items()
-        }
+        {error_key(name, "forecast"): error for name, error in errors.items()}
     )
 
 
 def _means(errors):
-    """Means over trajectories and their standard errors, times 1e4."""
+    """Means over trajectories and their standard errors, times 1e4.
+
+    Args:
+      errors: Key in METRICS -> errors [batch, time].
+    """
     scores = {}
     for name, error in errors.items():
         mean, stderr = metrics.mean_and_stderr(error.mean(axis=1))
-        scores[f"{name}_mse_e4"] = 1e4 * mean
-        scores[f"{name}_mse_e4_stderr"] = 1e4 * stderr
+        scores[name] = 1e4 * mean
+        scores[f"{name}_stderr"] = 1e4 * stderr
     return scores
 
 
@@ -282,20 +430,15 @@ def _other_speed(model, builder, test, states, name):
     part = test[:_NUM_OTHER_SPEED]
     num_steps = part.video.shape[1] - 1
     start = PhaseState(*(each[: len(part)] for each in states))
-    path = model.rollout(start, num_steps, SPEEDS[name] * model.dt)
+    speed = SPEEDS[name]
+    path = model.rollout(start, num_steps, speed.factor * model.dt)
     drawn = model.draw(path).numpy()
-    times = SPEEDS[name] * part.dt * np.arange(num_steps + 1)
+    times = speed.factor * part.dt * np.arange(num_steps + 1)
     truth = data.true_video(builder, part, times)
-    error = metrics.pixel_mse(truth / np.float32(255.0), drawn)
-    mean, stderr = metrics.mean_and_stderr(error)
-    short = name.removesuffix("_speed")
-    scores = {
-        f"{name}_mse_e4": 1e4 * mean,
-        f"{name}_mse_e4_stderr": 1e4 * stderr,
-    }
-    return scores, {
-        f"truth_{short}": truth[:_NUM_SHOWN],
-        f"model_{short}": to_uint8(drawn[:_NUM_SHOWN]),
+    error = metrics.pixel_mse_per_frame(truth / np.float32(255.0), drawn)
+    return _means({speed.metric: error}), {
+        f"truth_{name}": truth[:_NUM_SHOWN],
+        f"model_{name}": to_uint8(drawn[:_NUM_SHOWN]),
     }
 
 
@@ -307,13 +450,11 @@ def _extrapolation(model, builder, image):
     _, errors, times = _predict(model, builder, long, image, _LONG_BATCH)
     scores = {}
     for name, error in errors.items():
-        prefix = "long_" if name == "model" else f"long_{name}_"
-        scores[f"{prefix}mse_e4"] = 1e4 * error.mean()
-        for frames in _LONG_FRAMES:
+        key = error_key(name, "long")
+        scores[key] = 1e4 * error.mean()
+        for frames in LONG_FRAMES:
             if frames <= error.shape[1]:
-                scores[f"{prefix}mse_e4_at_{frames}"] = (
-                    1e4 * error[:, :frames].mean()
-                )
+                scores[f"{key}_at_{frames}"] = 1e4 * error[:, :frames].mean()
     for name, frames in times.items():
         suffix = "" if name == "model" else f"_{name}"
         scores[f"valid_prediction_time{suffix}"] = np.median(frames)

@@ -4,23 +4,27 @@ import argparse
 import sys
 
 from hgn_tf.cli import hgn, hnn, nhf
-
-# What a caller can get wrong, or has not installed.
-_MISTAKES = (ValueError, TypeError, ArithmeticError, OSError, ImportError)
+from hgn_tf.experiments.runs import is_mistake
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns the exit status.
+    """Runs a command.
 
-    A caller's mistake is one line on standard error and status 2.
+    A caller's mistake is told in one line on standard error. A bug is raised,
+    with its traceback.
+
+    Args:
+      arguments: Words of the command line; None for those of the process.
+    Returns: the exit status: 0, 2 for a mistake, 130 if stopped by Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except _MISTAKES as error:
-        if options.traceback:
+    except Exception as error:
+        if options.traceback or not is_mistake(error):
             raise
-        print(f"hgn-tf: {error}", file=sys.stderr)
+        line = " ".join(str(error).splitlines())
+        print(f"hgn-tf: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("hgn-tf: stopped; the same command goes on.", file=sys.stderr)
@@ -34,7 +38,9 @@ def _parser():
         description="Hamiltonian Generative Networks: data, training, scores.",
     )
     parser.add_argument(
-        "--traceback", action="store_true", help="show where an error arose"
+        "--traceback",
+        action="store_true",
+        help="show where a mistake was found",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     table = commands.add_parser(

@@ -11,7 +11,7 @@ import tfds_physics
 from hgn_tf import data, evaluation, presets
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import figures, train
-from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, make_config
+from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, Config, make_config
 from hgn_tf.experiments.hgn.table import in_budget, make_tables
 from hgn_tf.viz import explore
 from hgn_tf.viz import figures as plots
@@ -19,8 +19,7 @@ from hgn_tf.viz.gif import side_by_side, write_gif
 
 _DEMO = ("physics_pendulum/small_clean", "demo", "runs/demo")
 _SHOWN = 2  # trajectories of the showcase
-# As multiples of the model's dt.
-_WAYS = {"forward": 1.0, "backward": -1.0, "double speed": 2.0}
+_SHOWN_SPEEDS = ("forward", "backward", "double")
 # Examples of the split test from here on are in no dataset.
 _FRESH = 1_000_000
 
@@ -62,7 +61,8 @@ def add(
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change a setting of the budget, such as num_steps=2000",
+        help="change a setting of the budget, such as num_steps=2000 or "
+        "sample=false",
     )
 
     sub = command(
@@ -144,7 +144,9 @@ def _train(options):
         options.dataset,
         options.budget,
         seed=options.seed,
-        **_settings(options.set),
+        **runs.parse_settings(
+            options.set, Config, fixed=("dataset", "budget", "seed")
+        ),
     )
     name = "-".join([*options.dataset.split("/"), options.budget])
     run_dir = options.out or pathlib.Path("runs") / f"{name}-{options.seed}"
@@ -170,7 +172,7 @@ def _evaluate(options):
     if options.results:
         options.results.mkdir(parents=True, exist_ok=True)
         path = options.results / f"{options.run_dir.resolve().name}.json"
-        runs.write_json(path, result)
+        result.write(path)
         print(f"wrote {path}")
 
 
@@ -182,35 +184,12 @@ def _preset(options):
 
 def _report(result, run_dir):
     print(
-        f"{result['model']} on {result['dataset']}, budget "
-        f"{result['budget']}, seed {result['seed']}: "
-        f"{result['cpu_seconds']:.0f} CPU-s of training, "
-        f"{result['wall_seconds']:.0f} s\n"
+        f"{result.model} on {result.dataset}, budget {result.budget}, seed "
+        f"{result.seed}: {result.cpu_seconds:.0f} CPU-s of training, "
+        f"{result.wall_seconds:.0f} s\n"
     )
-    print(evaluation.format_scores(result["metrics"]))
+    print(evaluation.format_scores(result.metrics))
     print(f"\nwrote {run_dir / 'metrics.json'} and {run_dir / 'report.html'}")
-
-
-def _settings(pairs):
-    """NAME=VALUE pairs with the types of the settings."""
-    settings = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--set needs NAME=VALUE. Received: {pair!r}.")
-        settings[name] = _parse(value)
-    return settings
-
-
-def _parse(value):
-    if value in ("True", "False"):
-        return value == "True"
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return value
 
 
 def _load(name):
@@ -262,11 +241,12 @@ def _showcase(options):
     )
     state, num_steps = model.infer(fresh.video), fresh.video.shape[1] - 1
     truth, drawn = {}, {}
-    for way, speed in _WAYS.items():
-        times = speed * fresh.dt * np.arange(num_steps + 1)
-        truth[way] = data.true_video(builder, fresh, times)
-        path = model.rollout(state, num_steps, speed * model.dt)
-        drawn[way] = model.draw(path).numpy()
+    for name in _SHOWN_SPEEDS:
+        speed = evaluation.SPEEDS[name]
+        times = speed.factor * fresh.dt * np.arange(num_steps + 1)
+        truth[speed.title] = data.true_video(builder, fresh, times)
+        path = model.rollout(state, num_steps, speed.factor * model.dt)
+        drawn[speed.title] = model.draw(path).numpy()
     plots.showcase(truth, drawn, options.out)
     print(f"wrote {options.out}: the true motion above, the model below")
 

@@ -26,7 +26,9 @@ def add(
     sub = table("nhf", _table, "NHF beside the usual flows, on densities")
     sub.add_argument("--densities", nargs="+", help="all if left out")
     sub.add_argument("--models", nargs="+", help="all if left out")
-    sub.add_argument("--seeds", type=int, default=3, help="how many")
+    sub.add_argument(
+        "--seeds", type=int, help="how many: 3 if left out, 1 of the study"
+    )
     sub.add_argument(
         "--study",
         action="store_true",
@@ -41,9 +43,12 @@ def _table(options):
     from hgn_tf.experiments.nhf.table import make_tables
 
     name = "nhf_study" if options.study else "nhf_table"
+    seeds = (
+        (1 if options.study else 3) if options.seeds is None else options.seeds
+    )
     tables = make_tables(
         options.densities,
-        options.seeds,
+        seeds,
         options.models,
         options.results,
         table=name,
@@ -58,7 +63,7 @@ def _fit(options):
     settings = config.make_config(options.density, options.model, options.seed)
     name = f"nhf-{settings.density}-{settings.model}-{settings.seed}"
     run_dir = options.out or pathlib.Path("runs") / name
-    result = train.fit_density(settings, run_dir, verbose=2)
-    for name, value in result["metrics"].items():
+    result = train.train_and_score(settings, run_dir, verbose=2)
+    for name, value in result.metrics.items():
         print(f"{name:24s}{value:12.5g}")
     print(f"wrote {run_dir / 'metrics.json'} and {run_dir / 'figure9.png'}")

@@ -1,19 +1,245 @@
-"""The files of a run's folder: written whole, and checked when read."""
+"""Runs: their settings, folders and results, and what a table runs."""
 
 import concurrent.futures
 import dataclasses
+import dis
 import json
+import math
 import multiprocessing
-import os
 import pathlib
 import subprocess
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 
 from hgn_tf import files
-from hgn_tf.files import write_whole
+
+# What a setting may be, by its type.
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number, such as 8000 or 8e3",
+    float: "a finite number, such as 0.002 or 2e-3",
+}
+_BOOLS = {"true": True, "1": True, "false": False, "0": False}
+# Errors that our checks raise, and where.
+_MISTAKES = (ValueError, TypeError, ArithmeticError, ImportError)
+_PACKAGES = ("hgn_tf", "tfds_physics")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What the JSON of a run has, in every experiment.
+
+    Attributes:
+      experiment: Name of the table or command that the run belongs to.
+      model: Row of the table.
+      dataset: Name of the dataset or density.
+      seed: Seed of the run.
+      budget: Name of the settings.
+      metrics: Measures by name. A number that is not finite is None once it
+        has been written and read.
+      config: All settings.
+      commit: Commit of the source tree, None outside of one.
+      wall_seconds: Seconds of training.
+      cpu_seconds: CPU-seconds of training.
+      peak_memory_mb: Largest resident memory of the process.
+    """
+
+    experiment: str
+    model: str
+    dataset: str
+    seed: int
+    budget: str
+    metrics: dict[str, float | None]
+    config: dict[str, Any]
+    commit: str | None
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_mb: float
+
+    def write(self, path: pathlib.Path) -> None:
+        """Writes the JSON."""
+        files.write_json(path, dataclasses.asdict(self))
+
+
+class Run(NamedTuple):
+    """A run of a table.
+
+    Attributes:
+      group: What the run is on: a system, task or density.
+      model: Row of the table.
+      config: Settings, a frozen dataclass with a seed.
+    """
+
+    group: str
+    model: str
+    config: Any
+
+    @property
+    def name(self) -> str:
+        """The name of the run's files: <group>-<model>-<seed>."""
+        return f"{self.group}-{self.model}-{self.config.seed}"
+
+
+def list_runs(
+    rows: Mapping[str, Iterable[str]],
+    num_seeds: int,
+    make_config: Callable[[str, str, int], Any],
+) -> list[Run]:
+    """The runs of a table: all of a seed before those of the next.
+
+    Args:
+      rows: Group -> models.
+      num_seeds: Seeds 0 .. num_seeds - 1.
+      make_config: Callable (group, model, seed) -> settings.
+    Raises: ValueError: if there is no seed.
+    """
+    if num_seeds < 1:
+        raise ValueError(
+            f"There must be a seed at least. Received: {num_seeds} seeds."
+        )
+    return [
+        Run(group, model, make_config(group, model, seed))
+        for seed in range(num_seeds)
+        for group, models in rows.items()
+        for model in models
+    ]
+
+
+def run_table(
+    runs: Iterable[Run],
+    make: Callable[[Run, pathlib.Path], Result],
+    results_dir: pathlib.Path,
+    runs_dir: pathlib.Path,
+) -> Iterator[Result]:
+    """Yields the result of each run, made now or found.
+
+    A finished run leaves <name>.json and is not made again, so a table that
+    was stopped goes on with the run that it was at.
+
+    Args:
+      runs: The runs, in their order.
+      make: Callable (run, its folder) -> its result.
+      results_dir: Where the JSON files go.
+      runs_dir: Where the runs' folders go.
+    """
+    for run in runs:
+        path = results_dir / f"{run.name}.json"
+        if find_result(path, run.config) is None:
+            result = make(run, runs_dir / run.name)
+            results_dir.mkdir(parents=True, exist_ok=True)
+            result.write(path)
+        yield read_result(path)
+
+
+def read_result(path: pathlib.Path) -> Result:
+    """The result in a JSON file.
+
+    Raises: ValueError: if it is not that of a run.
+    """
+    try:
+        return Result(**files.read_json(path))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "A result must be the JSON that a run wrote. Received: "
+            f"{path} ({error}). Remove it, and the run is made again."
+        ) from error
+
+
+def read_results(folder: pathlib.Path) -> list[Result]:
+    """The results in a folder, in the order of their names."""
+    return [read_result(path) for path in sorted(folder.glob("*.json"))]
+
+
+def find_result(path: pathlib.Path, config: Any) -> Result | None:
+    """The result in a file, if it is there and of the same settings.
+
+    A setting that is younger than the result is read as its default.
+
+    Args:
+      path: The JSON file.
+      config: The settings, a dataclass.
+    """
+    if not path.exists():
+        return None
+    result = read_result(path)
+    try:
+        there = type(config)(**result.config)
+    except TypeError:  # a setting that there is no longer
+        return None
+    return result if as_json(there) == as_json(config) else None
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """The settings as JSON holds them: tuples become lists."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Names are known ones.
+
+    Args:
+      what: What they are names of.
+      names: The names.
+      known: Those that there are.
+    Raises: ValueError: if one is unknown.
+    """
+    known = list(known)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"`{what}` must be of {known}. Received: {unknown}.")
+
+
+def parse_settings(
+    pairs: Sequence[str], kind: type, fixed: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Settings from NAME=VALUE, each parsed by the type of its field.
+
+    bool takes true, false, 1 and 0 in any case; int takes whole numbers, in
+    exponents too; float takes finite numbers; str takes all.
+
+    Args:
+      pairs: Such as "num_steps=2e3".
+      kind: Dataclass of the settings.
+      fixed: Fields that are not set this way.
+    Returns: name -> value.
+    Raises: ValueError: if a pair, name or value does not fit.
+    """
+    types = {
+        name: type_
+        for name, type_ in typing.get_type_hints(kind).items()
+        if name not in fixed
+    }
+    settings = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(
+                "A setting must be given as NAME=VALUE, such as "
+                f"num_steps=2000. Received: {pair!r}."
+            )
+        if name not in types:
+            raise ValueError(
+                f"A setting must be one of {list(types)}. Received: {name!r}."
+            )
+        settings[name] = _parse(name, text, types[name])
+    return settings
+
+
+def _parse(name, text, kind):
+    if kind is str:
+        return text
+    try:
+        if kind is bool:
+            return _BOOLS[text.lower()]
+        number = float(text)
+        if math.isfinite(number) and (kind is float or number.is_integer()):
+            return kind(number)
+    except (KeyError, ValueError):
+        pass
+    raise ValueError(f"`{name}` must be {_KINDS[kind]}. Received: {text!r}.")
 
 
 def read_config(run_dir: pathlib.Path, kind: type):
@@ -23,7 +249,7 @@ def read_config(run_dir: pathlib.Path, kind: type):
     """
     path = run_dir / "config.json"
     try:
-        return kind(**json.loads(path.read_text(encoding="utf-8")))
+        return kind(**files.read_json(path))
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(
             "A run's folder must have the config.json that `hgn-tf train` "
@@ -65,69 +291,76 @@ def check_folder(config, run_dir: pathlib.Path) -> None:
         )
 
 
-def read_result(path: pathlib.Path, config) -> dict | None:
-    """The result in a run's JSON, if it is there and of the same settings.
-
-    A setting that is younger than the result is read as its default.
-    """
-    if not path.exists():
-        return None
-    result = json.loads(path.read_text(encoding="utf-8"))
-    try:
-        there = type(config)(**result["config"])
-    except TypeError:  # a setting that there is no longer
-        return None
-    return result if _plain(there) == _plain(config) else None
-
-
-def read_results(folder: pathlib.Path) -> list[dict]:
-    """The results in a folder, in the order of their names."""
-    return [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob("*.json"))
-    ]
-
-
-def write_json(path: pathlib.Path, value: dict) -> None:
-    """Writes a dictionary as JSON; numbers that are not finite become null."""
-    text = json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
-    write_whole(path, text.encode("utf-8"))
-
-
-def write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes arrays as a compressed .npz."""
-    partial = path.with_name(f"partial-{path.name}")
-    np.savez_compressed(partial, **arrays)
-    os.replace(partial, path)
-
-
-def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz."""
-    with np.load(path) as arrays:
-        return dict(arrays)
-
-
 def save_model(model: keras.Model, run_dir: pathlib.Path) -> None:
     """Writes model.keras into a run's folder."""
-    partial = run_dir / "partial-model.keras"
-    model.save(partial)
-    os.replace(partial, run_dir / "model.keras")
+    with files.replacing(run_dir / "model.keras") as partial:
+        model.save(partial)
 
 
 def in_own_process(function: Callable, *arguments):
     """What `function` returns when a new process calls it.
 
-    TensorFlow keeps what XLA compiled until its process ends: 0.4 GB a run of
-    a small flow. Costs the seconds of another start.
+    TensorFlow keeps what XLA compiled until its process ends: 0.4 GB for a run
+    of a small flow. Costs the seconds of another start.
 
     Args:
-      function: Of a module, so that it can be named to the process.
+      function: Function of a module, so that it can be named to the process.
       *arguments: Its arguments, which are pickled.
     Raises: whatever `function` raises.
     """
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context) as executor:
-        return executor.submit(function, *arguments).result()
+        result, mistake = executor.submit(_call, function, arguments).result()
+    if mistake is not None:
+        raise mistake
+    return result
+
+
+def _call(function, arguments):
+    """What a function returns, and its caller's mistake if there was one."""
+    try:
+        return function(*arguments), None
+    except Exception as error:
+        # A traceback does not survive the way back: it is looked at here.
+        if is_mistake(error):
+            return None, error
+        raise
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether an error is a caller's mistake, and not a bug.
+
+    Our public functions check what a caller can get wrong, and raise an error
+    that says so. An error is a mistake if a `raise` statement of ours made it,
+    or if the operating system refused a file or a connection. An error that
+    arose in any other way is a bug, of whatever class.
+
+    Args:
+      error: A caught exception, with its traceback.
+    """
+    if isinstance(error, OSError):
+        return True
+    if not isinstance(error, _MISTAKES) or error.__traceback__ is None:
+        return False
+    last = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    package, _, _ = last.tb_frame.f_globals["__name__"].partition(".")
+    instruction = last.tb_frame.f_code.co_code[last.tb_lasti]
+    return package in _PACKAGES and instruction == dis.opmap["RAISE_VARARGS"]
+
+
+def costs(log: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """What training cost, the fields of a Result.
+
+    Args:
+      log: Rows of log.csv, one per epoch.
+    """
+    return {
+        "wall_seconds": sum(float(row["wall_seconds"]) for row in log),
+        "cpu_seconds": sum(float(row["cpu_seconds"]) for row in log),
+        "peak_memory_mb": max(float(row["peak_memory_mb"]) for row in log),
+    }
 
 
 def commit() -> str | None:
@@ -142,15 +375,3 @@ def commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _plain(config):
-    return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def _without_nan(value):
-    if isinstance(value, dict):
-        return {name: _without_nan(each) for name, each in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -18,6 +18,7 @@ import markupsafe
 import matplotlib
 import numpy as np
 
+from hgn_tf.evaluation import METRICS, SPEEDS, YARDSTICKS, error_key
 from hgn_tf.files import write_whole
 from hgn_tf.viz import figures
 from hgn_tf.viz.gif import data_uri, frame_sheet, side_by_side
@@ -29,19 +30,7 @@ FILES = {
     "evaluation.npz": "hgn-tf evaluate {run}",
 }
 ARRAYS = ("per_frame_model", "truth_forward", "model_forward", "dt")
-# Name in the arrays, title, step of time as a multiple of dt, its metric.
-MOTIONS = (
-    ("forward", "Forward", 1.0, "test_mse_e4"),
-    ("backward", "Backward", -1.0, "backward_mse_e4"),
-    ("double", "Double speed", 2.0, "double_speed_mse_e4"),
-    ("half", "Half speed", 0.5, "half_speed_mse_e4"),
-)
-CURVES = {
-    "model": "model",
-    "mean_image": "mean image",
-    "frozen_frame": "frozen first frame",
-    "noise_floor": "noise floor",
-}
+CURVES = {"model": "model", **YARDSTICKS}
 MAX_STRIP_FRAMES = 6
 
 
@@ -71,8 +60,9 @@ def write_report(run_dir: str | os.PathLike, command: str = "") -> pathlib.Path:
         results=results,
         config=config,
         metrics=metrics,
-        bars=_bars(metrics, ""),
-        long_bars=_bars(metrics, "long_"),
+        bars=_bars(metrics, "test"),
+        long_bars=_bars(metrics, "long"),
+        readings=_readings(metrics),
         motions=_motions(arrays, metrics),
         samples=_samples(arrays),
         figures=_figures(arrays, metrics, log),
@@ -151,22 +141,16 @@ def _as_float(text):
         return math.nan
 
 
-def _bars(metrics, prefix):
-    """Label, MSE x 1e4, share of the largest, for the model and baselines."""
-    names = {
-        "model": f"{prefix}mse_e4" if prefix else "test_mse_e4",
-        "mean image": f"{prefix}mean_image_mse_e4",
-        "frozen first frame": f"{prefix}frozen_frame_mse_e4",
-        "noise floor": f"{prefix}noise_floor_mse_e4",
-    }
-    found = {k: metrics[name] for k, name in names.items() if name in metrics}
+def _bars(metrics, part):
+    """Label, MSE x 1e4, share of the largest, for the model and yardsticks."""
+    keys = {label: error_key(name, part) for name, label in CURVES.items()}
+    found = {k: metrics[key] for k, key in keys.items() if key in metrics}
     largest = max([x for x in found.values() if np.isfinite(x)], default=0)
-    errors = {k: metrics.get(f"{name}_stderr") for k, name in names.items()}
     return [
         {
             "label": label,
             "value": value,
-            "stderr": errors[label],
+            "stderr": metrics.get(f"{keys[label]}_stderr"),
             "percent": 100 * value / largest if largest > 0 else 0,
         }
         for label, value in found.items()
@@ -174,14 +158,29 @@ def _bars(metrics, prefix):
     ]
 
 
+def _readings(metrics):
+    """A line for each main number: title, value, error, what it is beside."""
+    return [
+        {
+            "title": metric.title,
+            "yardstick": metric.yardstick,
+            "value": metrics[name],
+            "stderr": metrics.get(f"{name}_stderr"),
+            "note": metric.note,
+        }
+        for name, metric in METRICS.items()
+        if metric.brief and name in metrics
+    ]
+
+
 def _motions(arrays, metrics):
     """A film strip and a player for each motion that was evaluated."""
     motions = []
-    for name, title, speed, metric in MOTIONS:
+    for name, speed in SPEEDS.items():
         if f"model_{name}" not in arrays:
             continue
         truth, model = arrays[f"truth_{name}"], arrays[f"model_{name}"]
-        dt = float(arrays["dt"]) * speed
+        dt = float(arrays["dt"]) * speed.factor
         every = max(1, math.ceil(truth.shape[1] / MAX_STRIP_FRAMES))
         strip = figures.film_strip(
             {"truth": truth[0], "model": model[0]}, every=every, dt=dt
@@ -191,8 +190,8 @@ def _motions(arrays, metrics):
         motions.append(
             {
                 "name": name,
-                "title": title,
-                "mse": metrics.get(metric),
+                "title": speed.title.capitalize(),
+                "mse": metrics.get(speed.metric),
                 "strip": _svg(strip),
                 "player": _player(rows, dt, given if name == "forward" else 0),
             }

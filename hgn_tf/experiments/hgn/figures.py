@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 import tfds_physics
-from hgn_tf import data, integrators, metrics
-from hgn_tf.experiments import runs
+from hgn_tf import data, files, integrators, metrics
+from hgn_tf.evaluation import SPEEDS
 from hgn_tf.experiments.hgn import train
 from hgn_tf.experiments.hgn.config import VARIANTS
 from hgn_tf.phase import PhaseState
@@ -68,14 +68,6 @@ class _Pendulum:
         return self.kinetic(p) + self.potential(q)
 
 
-_WAYS = {
-    "forward": "forward",
-    "backward": "backward",
-    "double": "double speed",
-    "half": "half speed",
-}
-
-
 def write_figures(
     system: str,
     runs_dir: pathlib.Path,
@@ -101,10 +93,13 @@ def write_figures(
     check_folders(folders.values())
     figures = {"figure6": _errors(folders, data_dir)}
     if "hgn_leapfrog" in folders:
-        arrays = runs.read_arrays(folders["hgn_leapfrog"] / "evaluation.npz")
+        arrays = files.read_arrays(folders["hgn_leapfrog"] / "evaluation.npz")
         dt = float(arrays["dt"])
         truth, model = (
-            {way: arrays[f"{who}_{name}"][0] for name, way in _WAYS.items()}
+            {
+                speed.title: arrays[f"{who}_{name}"][0]
+                for name, speed in SPEEDS.items()
+            }
             for who in ("truth", "model")
         )
         figures["figure7"] = plots.rollout_speeds(truth, model, 3, dt)
@@ -142,7 +137,7 @@ def _errors(folders, data_dir):
         config, model = train.load(folder)
         builder = data.get_builder(config.dataset, data_dir)
         # All energies of the test trajectories, to have their spread.
-        learned = runs.read_arrays(folder / "evaluation.npz")[
+        learned = files.read_arrays(folder / "evaluation.npz")[
             "energy_learned"
         ].astype(np.float64)
         # A model with one energy for all has no unit to draw it in.

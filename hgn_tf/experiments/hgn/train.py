@@ -1,13 +1,12 @@
 """One model on one dataset: what `hgn-tf train` and `hgn-tf evaluate` run."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 
 import keras
 
-from hgn_tf import data, evaluation, presets, training, validation
+from hgn_tf import data, evaluation, files, presets, training, validation
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn.config import (
     Config,
@@ -49,7 +48,7 @@ def train(
         progress(f"encoder and decoder compute in {picture_dtype(config)}")
     # Only now: settings that make no model must not take the folder.
     run_dir.mkdir(parents=True, exist_ok=True)
-    runs.write_json(run_dir / "config.json", dataclasses.asdict(config))
+    files.write_json(run_dir / "config.json", dataclasses.asdict(config))
     held_out = (
         data.load_split(builder, "validation", 64).video
         if "validation" in builder.info.splits
@@ -90,15 +89,16 @@ def evaluate(
     num_examples: int | None = None,
     experiment: str = "train_hgn",
     model_name: str | None = None,
-) -> dict:
+) -> runs.Result:
     """Scores a trained run; writes metrics.json, evaluation.npz, report.html.
 
     Args:
       run_dir: Folder of the run.
       data_dir: TFDS's folder; None for its default.
-      num_examples: Of the split test; None for all.
-      experiment: What the run belongs to.
-      model_name: As in metrics.json; None for one of the settings.
+      num_examples: Number of examples of the split test; None for all.
+      experiment: Name of what the run belongs to.
+      model_name: Name of the model in the result; None for one made of the
+        settings.
     Returns: what is in metrics.json.
     Raises: ValueError: if the folder holds no trained run.
     """
@@ -107,21 +107,19 @@ def evaluate(
     builder.download_and_prepare()
     metrics, arrays = evaluation.evaluate(model, builder, num_examples)
     rows = training.read_log(run_dir / "log.csv")
-    result = {
-        "experiment": experiment,
-        "model": model_name or _name(config),
-        "dataset": config.dataset,
-        "seed": config.seed,
-        "budget": config.budget,
-        "metrics": metrics,
-        "config": dataclasses.asdict(config),
-        "commit": runs.commit(),
-        "wall_seconds": sum(float(row["wall_seconds"]) for row in rows),
-        "cpu_seconds": sum(float(row["cpu_seconds"]) for row in rows),
-        "peak_memory_mb": max(float(row["peak_memory_mb"]) for row in rows),
-    }
-    runs.write_arrays(run_dir / "evaluation.npz", arrays)
-    runs.write_json(run_dir / "metrics.json", result)
+    result = runs.Result(
+        experiment=experiment,
+        model=model_name or _name(config),
+        dataset=config.dataset,
+        seed=config.seed,
+        budget=config.budget,
+        metrics=metrics,
+        config=runs.as_json(config),
+        commit=runs.commit(),
+        **runs.costs(rows),
+    )
+    files.write_arrays(run_dir / "evaluation.npz", arrays)
+    result.write(run_dir / "metrics.json")
     write_report(run_dir, train_command(config, run_dir))
     return result
 
@@ -137,9 +135,9 @@ def make_preset(
 
     Args:
       run_dir: Folder of the run.
-      name: Of the preset.
+      name: Name of the preset.
       data_dir: TFDS's folder; None for its default.
-      num_examples: Of the split test; None for all.
+      num_examples: Number of examples of the split test; None for all.
       folder: Where presets are.
     Returns: the card: metrics.json of the run, with the measures of the
       rounded weights.
@@ -157,7 +155,8 @@ def make_preset(
     builder = data.get_builder(config.dataset, data_dir)
     builder.download_and_prepare()
     metrics, _ = evaluation.evaluate(model, builder, num_examples)
-    card = json.loads(path.read_text(encoding="utf-8")) | {"metrics": metrics}
+    result = dataclasses.replace(runs.read_result(path), metrics=metrics)
+    card = dataclasses.asdict(result)
     presets.save(model, folder / name, card)
     return card
 
@@ -167,7 +166,7 @@ def load(run_dir: pathlib.Path) -> tuple[Config, HGN | PixelHNN]:
 
     Raises: ValueError: if the folder is not a run, or it is not trained yet.
     """
-    config = read_config(run_dir)
+    config = runs.read_config(run_dir, Config)
     path = run_dir / "model.keras"
     if not path.exists():
         raise ValueError(
@@ -187,11 +186,3 @@ def load(run_dir: pathlib.Path) -> tuple[Config, HGN | PixelHNN]:
 
 def _name(config):
     return f"hgn_{config.integrator}" if config.model == "hgn" else config.model
-
-
-def read_config(run_dir: pathlib.Path) -> Config:
-    """The settings in a run's folder.
-
-    Raises: ValueError: if the folder is not a run's.
-    """
-    return runs.read_config(run_dir, Config)

@@ -7,19 +7,15 @@ import keras
 import numpy as np
 
 from hgn_tf import networks
+from hgn_tf.experiments import runs
 from hgn_tf.models.hnn import HNN, DerivativeNet, StateField
 from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.models.steps import most_inner_steps
 
 PIXELS = "pixel_pendulum"  # the task whose states are inferred
 
-
 MODELS = ("baseline", "hnn", "hnn_rollout")
-
-
 EPOCHS = 25
-
-
 _LATENT_SIZE = 2
 
 
@@ -82,7 +78,8 @@ class Config:
     Attributes:
       task: A key of TASKS.
       model: A name in MODELS.
-      seed: Of weights and of the order of the rows; the data stay the same.
+      seed: Seed of weights and of the order of the rows; the data stay the
+        same.
       num_steps: Optimiser steps, a multiple of 25.
       batch_size: Rows, or paths, a step; 0 for all.
       weight_decay: L2 coupled into the gradient.
@@ -115,7 +112,7 @@ def make_config(task: str, model: str, seed: int, **changes) -> Config:
     Raises: ValueError: if the task or the model is unknown, or the task has
       no row of this model.
     """
-    check_tasks([task])
+    runs.check_names("task", [task], TASKS)
     if model not in models_of(task):
         raise ValueError(
             f"`model` on {task} must be one of {models_of(task)}. "
@@ -135,15 +132,6 @@ def make_config(task: str, model: str, seed: int, **changes) -> Config:
 def models_of(task: str) -> tuple[str, ...]:
     """The models that have a row on a task."""
     return MODELS if TASKS[task].window else MODELS[:2]
-
-
-def check_tasks(names) -> None:
-    """Raises: ValueError: for a name that is no task."""
-    unknown = [name for name in names if name not in TASKS]
-    if unknown:
-        raise ValueError(
-            f"A task must be one of {list(TASKS)}. Received: {unknown}."
-        )
 
 
 def make_model(

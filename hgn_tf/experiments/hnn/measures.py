@@ -4,10 +4,36 @@ import numpy as np
 import tensorflow as tf
 
 from hgn_tf import metrics, networks
+from hgn_tf.evaluation import Metric
 from hgn_tf.experiments.hnn import truth as truths
 from hgn_tf.experiments.hnn.config import PIXELS, TASKS
 from hgn_tf.experiments.hnn.truth import Truth
 from hgn_tf.models.pixel_hnn import PixelHNN
+
+# What the measures are called in the table; what they are is said where they
+# are taken.
+METRICS = {
+    "train_loss": Metric("train loss", form=".2e"),
+    "train_loss_floor": Metric("floor", form=".2e", yardstick=True),
+    "test_loss": Metric("test loss", form=".2e"),
+    "test_loss_floor": Metric("floor", form=".2e", yardstick=True),
+    "energy_mse": Metric("energy MSE", form=".2e"),
+    "true_energy_mse": Metric("energy MSE", form=".2e"),
+    "true_energy_mse_median": Metric("median over trials", form=".2e"),
+    "coordinate_mse": Metric("coordinate MSE", form=".2e"),
+    "field_mse": Metric("field error", form=".2e"),
+    "field_fvu": Metric("field error / its variance", form=".2e"),
+    "energy_drift": Metric("drift, 10 horizons", form=".2e"),
+    "pixel_mse": Metric("pixel MSE of rollouts", form=".2e"),
+    "encoded_pixel_mse": Metric("without dynamics", form=".2e"),
+    "frozen_frame_pixel_mse": Metric(
+        "frozen frame", form=".2e", yardstick=True
+    ),
+    "mean_image_pixel_mse": Metric("mean image", form=".2e", yardstick=True),
+    "encoded_mse": Metric("coordinate MSE without dynamics", form=".2e"),
+    "gradient_norm": Metric("norm of grad H", form=".2e"),
+    "gradient_norm_share": Metric("grad H / spread of z", form=".2e"),
+}
 
 _ROWS_AT_ONCE = 1000
 

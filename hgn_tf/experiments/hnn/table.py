@@ -1,8 +1,4 @@
-"""The table of Hamiltonian Neural Networks: every task, model and seed.
-
-A finished run leaves its JSON and is not done again; so a table that was
-stopped goes on with the run that it was at.
-"""
+"""The table of Hamiltonian Neural Networks: every task, model and seed."""
 
 import pathlib
 from collections.abc import Callable, Iterator
@@ -15,20 +11,19 @@ from hgn_tf.experiments.hnn.config import (
     MODELS,
     PIXELS,
     TASKS,
-    check_tasks,
     make_config,
     models_of,
 )
 from hgn_tf.experiments.hnn.figures import write_figures
+from hgn_tf.experiments.hnn.measures import METRICS
 from hgn_tf.experiments.hnn.truth import load_truth
+from hgn_tf.experiments.runs import Result
 from hgn_tf.files import write_whole
 
-# Greydanus et al. 2019, the table of their repository: train loss, test loss,
-# energy MSE; and the CPU-seconds of training with their code, run on two
+# Greydanus et al. 2019, the table of their repository: the measures of
+# PUBLISHED; and the CPU-seconds of training with their code, run on two
 # shared cores to compare costs.
-METRICS = ("train_loss", "test_loss", "energy_mse")
-
-
+PUBLISHED = ("train_loss", "test_loss", "energy_mse")
 PAPER = {
     "mass_spring": {
         "baseline": (3.7134e-2, 3.6656e-2, 1.7077e-1),
@@ -64,41 +59,24 @@ THEIR_CPU_SECONDS = {
     "three_body": {"baseline": 132, "hnn": 140},
 }
 
-
-_PUBLISHED = (
-    "task",
-    "model",
-    "train loss",
-    "floor",
-    "test loss",
-    "floor",
-    "energy MSE",
-)
-
-
-_CORRECTED = (
-    ("true_energy_mse", "energy MSE"),
-    ("true_energy_mse_median", "median over trials"),
-    ("coordinate_mse", "coordinate MSE"),
-    ("field_mse", "field error"),
-    ("field_fvu", "of its variance"),
-    ("energy_drift", "drift, 10 horizons"),
-)
-
-
-_ON_PIXELS = (
-    ("pixel_mse", "pixel MSE of rollouts"),
-    ("encoded_pixel_mse", "without dynamics"),
-    ("frozen_frame_pixel_mse", "frozen frame"),
-    ("mean_image_pixel_mse", "mean image"),
-    ("encoded_mse", "coordinate MSE without dynamics"),
-    ("gradient_norm", "grad H"),
-    ("gradient_norm_share", "of the spread of z"),
-    ("collapsed", "collapsed"),
-)
-
-
 _FLOORS = {"train_loss": "train_loss_floor", "test_loss": "test_loss_floor"}
+_CORRECTED = (
+    "true_energy_mse",
+    "true_energy_mse_median",
+    "coordinate_mse",
+    "field_mse",
+    "field_fvu",
+    "energy_drift",
+)
+_ON_PIXELS = (
+    "pixel_mse",
+    "encoded_pixel_mse",
+    "frozen_frame_pixel_mse",
+    "mean_image_pixel_mse",
+    "encoded_mse",
+    "gradient_norm",
+    "gradient_norm_share",
+)
 
 
 def make_tables(
@@ -117,20 +95,20 @@ def make_tables(
 
     Args:
       tasks: Keys of TASKS; None for all.
-      num_seeds: Seeds 0 .. num_seeds - 1.
-      models: Names in config.MODELS; None for all that a task has.
+      num_seeds: Number of seeds, 0 .. num_seeds - 1.
+      models: Names in MODELS; None for all that a task has.
       results_dir: Where the results go.
       data_dir: TFDS's folder; None for its default.
       runs_dir: Where the models go.
       figures: Whether to draw energies and phase portraits too.
-      progress: Told a line a run.
+      progress: Called with a line after each run.
     Returns: the tables as Markdown.
     """
     folder = results_dir / "hnn_table"
     for result in run(tasks, num_seeds, models, folder, runs_dir, data_dir):
         progress(
-            f"{result['dataset']} {result['model']} seed {result['seed']}: "
-            + ", ".join(f"{m} {result['metrics'][m]:.2e}" for m in METRICS)
+            f"{result.dataset} {result.model} seed {result.seed}: "
+            + ", ".join(f"{m} {result.metrics[m]:.2e}" for m in PUBLISHED)
         )
     text = format_tables(runs.read_results(folder)) + "\n"
     write_whole(results_dir / "hnn_table.md", text.encode("utf-8"))
@@ -146,72 +124,62 @@ def run(
     results_dir: pathlib.Path = pathlib.Path("results/hnn_table"),
     runs_dir: pathlib.Path = pathlib.Path("runs/hnn_table"),
     data_dir: str | None = None,
-) -> Iterator[dict]:
+) -> Iterator[Result]:
     """Yields the result of each run of the table, done now or before.
 
     Args:
       tasks: Keys of TASKS; None for all.
-      num_seeds: Seeds 0 .. num_seeds - 1.
+      num_seeds: Number of seeds, 0 .. num_seeds - 1.
       models: Names in MODELS; None for all that a task has.
-      results_dir: One JSON a run.
-      runs_dir: One folder a run, with its model.keras.
+      results_dir: Where the JSON of each run goes.
+      runs_dir: Where the folder of each run goes, with its model.keras.
       data_dir: TFDS's folder; None for its default.
     Raises: ValueError: for an unknown task or model, or no seed.
     """
-    tasks = list(TASKS) if tasks is None else list(tasks)
-    check_tasks(tasks)
-    unknown = sorted(set(models or ()) - set(MODELS))
-    if unknown or num_seeds < 1:
-        raise ValueError(
-            f"A model must be one of {list(MODELS)}, and there must be a "
-            f"seed. Received: {unknown} and {num_seeds} seeds."
-        )
-    loaded = {}
-    wanted = [
-        make_config(task, model, seed)
-        for seed in range(num_seeds)  # a whole table first, then its spread
-        for task in tasks
-        for model in models_of(task)
-        if model in (models or MODELS)
-    ]
-    for config in wanted:
-        name = f"{config.task}-{config.model}-{config.seed}"
-        path = results_dir / f"{name}.json"
-        result = runs.read_result(path, config)
-        if result is None:
-            if config.task not in loaded:
-                loaded[config.task] = load_truth(config.task, data_dir)
-            result = train.run_one(config, loaded[config.task], runs_dir / name)
-            results_dir.mkdir(parents=True, exist_ok=True)
-            runs.write_json(path, result)
-        yield result
+    runs.check_names("tasks", tasks or (), TASKS)
+    runs.check_names("models", models or (), MODELS)
+    rows = {
+        task: [name for name in models_of(task) if name in (models or MODELS)]
+        for task in tasks or TASKS
+    }
+    truths = {}
+
+    def make(row, folder):
+        if row.group not in truths:
+            truths[row.group] = load_truth(row.group, data_dir)
+        return train.train_and_score(row.config, truths[row.group], folder)
+
+    return runs.run_table(
+        runs.list_runs(rows, num_seeds, make_config),
+        make,
+        results_dir,
+        runs_dir,
+    )
 
 
-def format_tables(results: list[dict]) -> str:
+def format_tables(results: list[Result]) -> str:
     """Markdown: the published table, the corrected one, and the costs.
 
     Args:
-      results: Of runs, as their JSON files have them.
+      results: Results of runs.
     """
     groups = {}
     for result in results:
-        config = result["config"]
-        key = config["task"], config["model"]
+        key = result.config["task"], result.config["model"]
         groups.setdefault(key, []).append(result)
-    tasks = [task for task in TASKS if any(task == key[0] for key in groups)]
     groups = {
         key: groups[key]
-        for task in tasks
+        for task in TASKS
         for key in sorted(groups)
         if key[0] == task
     }
     return "\n\n".join(
         [
             "# Hamiltonian Neural Networks from states",
-            "Made by `hgn-tf hnn-table`. Each number is the mean over "
-            f"{_seeds(results)} of the median over the last five epochs, "
-            "+- the standard deviation over seeds; JSON of each run in "
-            "`hnn_table/`.",
+            "Made by `hgn-tf table hnn`. Each number is the mean over "
+            f"{tables.describe_seeds(results)} of the median over the last "
+            'five epochs. "+-" is the standard deviation over seeds. The JSON '
+            "of each run is in `hnn_table/`.",
             "## As published, oversights included",
             "Published figures in brackets. A loss near its floor, that of "
             "the exact field at the noisy states, cannot rank models. The "
@@ -224,7 +192,7 @@ def format_tables(results: list[dict]) -> str:
             "10 horizons, over the spread of H among the starts. The real "
             "pendulum loses energy and has no known field. `hnn_rollout` is "
             "trained on the noisy paths alone, without dx/dt.",
-            _corrected(groups),
+            _measured(groups, _CORRECTED),
             *_pixels(groups),
             "## CPU-seconds of training",
             "Theirs: the authors' code on two shared cores.",
@@ -234,56 +202,61 @@ def format_tables(results: list[dict]) -> str:
 
 
 def _published(groups):
+    names = []
+    for name in PUBLISHED:
+        names += [name, _FLOORS[name]] if name in _FLOORS else [name]
     rows = []
     for (task, model), results in groups.items():
         paper = PAPER[task].get(model)
         if paper is None:
             continue
-        cells = [task, model]
-        for name, figure in zip(METRICS, paper):
-            cells.append(f"{_cell(results, name)} ({figure:.2e})")
-            if name in _FLOORS:
-                cells.append(_cell(results, _FLOORS[name], spread=False))
-        rows.append(cells)
-    return tables.markdown_table(_PUBLISHED, rows)
-
-
-def _corrected(groups):
-    return _measured(groups, _CORRECTED)
+        paper = dict(zip(PUBLISHED, paper))
+        cells = [
+            text + (f" ({paper[name]:.2e})" if name in paper else "")
+            for name, text in zip(names, tables.cells(results, names, METRICS))
+        ]
+        rows.append([task, model, *cells])
+    titles = ["task", "model", *tables.titles(names, METRICS)]
+    return tables.markdown_table(titles, rows)
 
 
 def _pixels(groups):
-    seen = {key: each for key, each in groups.items() if key[0] == PIXELS}
+    seen = {key: rows for key, rows in groups.items() if key[0] == PIXELS}
     if not seen:
         return []
     return [
         "## On pixels",
         "Losses are L_AE + L_CC + 0.1 L_HNN. Angle and velocity, in radians "
-        "and radians a second, are read from the latent state by a linear "
+        "and radians per second, are read from the latent state by a linear "
         "map fitted on the split train; energies are in joules, those of "
         "Gymnasium's rod, whose own steps of first order let them swing by "
         "some per cent. How the published energies were read and scaled is "
         "nowhere said, so those figures need not compare. Rollouts are those "
-        "of the test trajectories from their first row. grad H is a mean "
-        "over the test rows, of the baseline |dz/dt|, per row; collapsed is 1 "
-        "where it moves the state, or the picture, next to nothing.",
+        "of the test trajectories from their first row. The norm of grad H is "
+        "a mean over the test rows, per row, for the baseline that of dz/dt. "
+        "A model whose field moves the state, or the picture, next to nothing "
+        "is marked collapsed.",
         _measured(seen, _ON_PIXELS),
     ]
 
 
-def _measured(groups, columns):
+def _measured(groups, names):
     rows = [
-        [*key, *(_cell(results, name) for name, _ in columns)]
-        for key, results in groups.items()
+        [
+            task,
+            model + tables.mark_collapsed(results),
+            *tables.cells(results, names, METRICS),
+        ]
+        for (task, model), results in groups.items()
     ]
-    titles = [title for _, title in columns]
-    return tables.markdown_table(["task", "model", *titles], rows)
+    titles = ["task", "model", *tables.titles(names, METRICS)]
+    return tables.markdown_table(titles, rows)
 
 
 def _costs(groups):
     rows = []
     for (task, model), results in groups.items():
-        seconds = np.mean([result["cpu_seconds"] for result in results])
+        seconds = np.mean([result.cpu_seconds for result in results])
         theirs = THEIR_CPU_SECONDS.get(task, {}).get(model)
         rows.append(
             [
@@ -297,18 +270,3 @@ def _costs(groups):
     return tables.markdown_table(
         ["task", "model", "ours", "theirs", "ratio"], rows
     )
-
-
-def _cell(results, name, spread=True):
-    values = [result["metrics"].get(name) for result in results]
-    if None in values:
-        return ""
-    text = f"{np.mean(values):.2e}"
-    if spread and len(values) > 1:
-        text += f" +- {np.std(values, ddof=1):.0e}"
-    return text
-
-
-def _seeds(results):
-    count = len({result["seed"] for result in results})
-    return f"{count} seed{'s' if count > 1 else ''}"

@@ -1,7 +1,5 @@
 """One model on one task of the HNN table."""
 
-import dataclasses
-import json
 import pathlib
 import time
 
@@ -25,10 +23,15 @@ from hgn_tf.training import peak_memory_mb
 _TAIL = 5
 
 
-def run_one(config: Config, truth: Truth, run_dir: pathlib.Path) -> dict:
-    """Trains and measures one model; leaves it in `run_dir`.
+def train_and_score(
+    config: Config, truth: Truth, run_dir: pathlib.Path
+) -> runs.Result:
+    """Trains and measures a model; leaves model.keras in `run_dir`.
 
-    Returns: what goes into the run's JSON.
+    Args:
+      config: The run.
+      truth: What its task is measured against.
+      run_dir: The run's folder.
     """
     keras.utils.set_random_seed(config.seed)
     model = make_model(config, truth.rows["train"])
@@ -42,29 +45,29 @@ def run_one(config: Config, truth: Truth, run_dir: pathlib.Path) -> dict:
         callbacks=[tail],
     )
     wall, cpu = time.time() - wall, time.process_time() - cpu
-    measured = []
+    scores = []
     for weights in tail.weights:
         model.set_weights(weights)
-        measured.append(score_model(model, config.task, truth))
+        scores.append(score_model(model, config.task, truth))
     run_dir.mkdir(parents=True, exist_ok=True)
     runs.save_model(model, run_dir)
-    return {
-        "experiment": "hnn_table",
-        "model": config.model,
-        "dataset": f"hnn_{config.task}",
-        "seed": config.seed,
-        "budget": "paper",
-        "metrics": {
-            name: float(np.median([each[name] for each in measured]))
-            for name in measured[0]
-        }
-        | score_long(model, config.task, truth),
-        "config": _as_json(config),
-        "commit": runs.commit(),
-        "wall_seconds": wall,
-        "cpu_seconds": cpu,
-        "peak_memory_mb": peak_memory_mb(),
+    medians = {
+        name: float(np.median([score[name] for score in scores]))
+        for name in scores[0]
     }
+    return runs.Result(
+        experiment="hnn_table",
+        model=config.model,
+        dataset=f"hnn_{config.task}",
+        seed=config.seed,
+        budget="paper",
+        metrics=medians | score_long(model, config.task, truth),
+        config=runs.as_json(config),
+        commit=runs.commit(),
+        wall_seconds=wall,
+        cpu_seconds=cpu,
+        peak_memory_mb=peak_memory_mb(),
+    )
 
 
 def training_batches(
@@ -106,7 +109,3 @@ class _Tail(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch >= EPOCHS - _TAIL:
             self.weights.append(self.model.get_weights())
-
-
-def _as_json(config):
-    return json.loads(json.dumps(dataclasses.asdict(config)))

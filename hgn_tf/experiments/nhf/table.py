@@ -1,18 +1,16 @@
-"""The tables of Neural Hamiltonian Flows: every density, model and seed.
-
-A finished run leaves its JSON and is not done again, and a run that was
-stopped goes on from its checkpoint.
-"""
+"""The tables of Neural Hamiltonian Flows: every density, model and seed."""
 
 import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from hgn_tf.densities import get_density
+from hgn_tf.densities import DENSITIES as ALL_DENSITIES
 from hgn_tf.experiments import runs, tables
 from hgn_tf.experiments.nhf import train
-from hgn_tf.experiments.nhf.config import TABLES, Config, make_config
+from hgn_tf.experiments.nhf.config import TABLES, make_config
+from hgn_tf.experiments.nhf.measures import METRICS
+from hgn_tf.experiments.runs import Result
 from hgn_tf.files import write_whole
 
 DENSITIES = (
@@ -23,33 +21,16 @@ DENSITIES = (
     "rings",
     "checkerboard",
 )
-
-
 _COSTS = (
-    ("parameters", "parameters", "{:.0f}"),
-    ("cpu_ms_per_step", "CPU ms a step", "{:.2f}"),
-    ("sample_seconds", "10,000 samples (CPU s)", "{:.3f}"),
-    ("log_prob_seconds", "ln p of 10,000 (CPU s)", "{:.3g}"),
-    ("effective_samples", "effective samples", "{:.0f}"),
-    ("grid_mass", "mass on the grid", "{:.4f}"),
+    "parameters",
+    "cpu_ms_per_step",
+    "sample_seconds",
+    "log_prob_seconds",
+    "effective_samples",
+    "grid_mass",
 )
-
-
-_COUNTS = (
-    ("dropped_steps", "dropped steps"),
-    ("nonfinite_losses", "losses not finite"),
-    ("nonfinite", "ln p not finite"),
-)
-
-
-_MINIMA = (
-    ("minima", "minima", "{:.1f}"),
-    ("modes", "modes", "{:.0f}"),
-    ("mode_distance", "farthest mode from its minimum", "{:.3f}"),
-    ("minimum_distance", "farthest minimum from its mode", "{:.3f}"),
-)
-
-
+_COUNTS = ("dropped_steps", "nonfinite_losses", "nonfinite")
+_MINIMA = ("minima", "modes", "mode_distance", "minimum_distance")
 _CHOICES = {
     "nhf_table": (
         "Sizes and learning rates were chosen on rings: of RealNVP among 12 "
@@ -63,8 +44,6 @@ _CHOICES = {
         "1e-3, of which one thing at a time is changed.",
     ),
 }
-
-
 _TITLES = {
     "nhf_table": "Neural Hamiltonian Flows beside the usual flows",
     "nhf_study": "What the gap of a Neural Hamiltonian Flow depends on",
@@ -86,12 +65,12 @@ def make_tables(
 
     Args:
       densities: Keys of `densities.DENSITIES`; None for all of the table.
-      num_seeds: Seeds 0 .. num_seeds - 1.
+      num_seeds: Number of seeds, 0 .. num_seeds - 1.
       models: Rows of the table; None for all.
       results_dir: Where the results go.
       runs_dir: Where the models and their figures go, in <table>.
       table: "nhf_table", or "nhf_study" for the study of what matters.
-      progress: Told a line a run.
+      progress: Called with a line after each run.
     Returns: the tables as Markdown.
     """
     for result in run(
@@ -102,11 +81,11 @@ def make_tables(
         results_dir / table,
         runs_dir / table,
     ):
-        metrics = result["metrics"]
+        metrics = result.metrics
         progress(
-            f"{result['dataset']} {result['model']} seed {result['seed']}: "
-            f"gap {metrics['gap_nats']:.4f} +- "
-            f"{metrics['gap_nats_stderr']:.4f} nats, "
+            f"{result.dataset} {result.model} seed {result.seed}: "
+            f"gap {metrics['gap_nats']:.4f} "
+            f"(s.e. {metrics['gap_nats_stderr']:.4f}) nats, "
             f"{metrics['cpu_ms_per_step']:.2f} CPU ms a step"
         )
     results = runs.read_results(results_dir / table)
@@ -122,101 +101,93 @@ def run(
     table: str = "nhf_table",
     results_dir: pathlib.Path = pathlib.Path("results/nhf_table"),
     runs_dir: pathlib.Path = pathlib.Path("runs/nhf_table"),
-) -> Iterator[dict]:
+) -> Iterator[Result]:
     """Yields the result of each run of a table, done now or before.
 
     Args:
       densities: Keys of `densities.DENSITIES`; None for all of the table.
-      num_seeds: Seeds 0 .. num_seeds - 1.
+      num_seeds: Number of seeds, 0 .. num_seeds - 1.
       models: Rows of the table; None for all.
       table: A key of `config.TABLES`.
-      results_dir: One JSON a run, <density>-<model>-<seed>.json, and of
-        nhf_table figure 9 of the NHF of seed 0.
-      runs_dir: One folder a run, with its model.keras; those of seed 0 of
-        nhf_table with their figure9.png too.
+      results_dir: Where the JSON of each run goes, and for nhf_table figure 9
+        of the NHF of seed 0.
+      runs_dir: Where the folder of each run goes, with its model.keras; those
+        of seed 0 of nhf_table have their figure9.png too.
     Raises: ValueError: for an unknown density, model or table, or no seed.
     """
-    for config in configs(densities, num_seeds, models, table):
-        name = f"{config.density}-{config.model}-{config.seed}"
-        path = results_dir / f"{name}.json"
-        shown = table == "nhf_table" and config.seed == 0
-        if runs.read_result(path, config) is None:
-            result = runs.in_own_process(
-                train.fit_density,
-                *(config, runs_dir / name, table, 0, shown),
-            )
+
+    def make(row, folder):
+        shown = table == "nhf_table" and row.config.seed == 0
+        result = runs.in_own_process(
+            train.train_and_score, row.config, folder, table, 0, shown
+        )
+        if shown and row.config.kind == "nhf":
             results_dir.mkdir(parents=True, exist_ok=True)
-            if shown and config.kind == "nhf":
-                figure = (runs_dir / name / "figure9.png").read_bytes()
-                write_whole(results_dir / f"{name}-figure9.png", figure)
-            runs.write_json(path, result)
-        yield runs.read_result(path, config)
+            figure = (folder / "figure9.png").read_bytes()
+            write_whole(results_dir / f"{row.name}-figure9.png", figure)
+        return result
+
+    rows = list_runs(densities, num_seeds, models, table)
+    return runs.run_table(rows, make, results_dir, runs_dir)
 
 
-def configs(
+def list_runs(
     densities: list[str] | None,
     num_seeds: int,
     models: list[str] | None,
     table: str,
-) -> list[Config]:
-    """The runs of a table in their order: all of a seed before the next.
-
-    Arguments and errors as in `run`.
-    """
-    if table not in TABLES:
-        raise ValueError(
-            f"`table` must be one of {list(TABLES)}. Received: {table!r}."
-        )
+) -> list[runs.Run]:
+    """The runs of a table; arguments and errors as in `run`."""
+    runs.check_names("table", [table], TABLES)
+    runs.check_names("densities", densities or (), ALL_DENSITIES)
     rows = TABLES[table]
-    unknown = sorted(set(models or ()) - set(rows))
-    if unknown or num_seeds < 1:
-        raise ValueError(
-            f"A model must be one of {list(rows)}, and there must be a "
-            f"seed. Received: {unknown} and {num_seeds} seeds."
-        )
-    for density in densities or ():
-        get_density(density)
-    return [
-        make_config(density, model, seed)
-        for seed in range(num_seeds)
-        for density in densities or DENSITIES
-        for model, row in rows.items()
-        if model in (models or rows)
-        and (row.densities is None or density in row.densities)
-    ]
+    runs.check_names("models", models or (), rows)
+    return runs.list_runs(
+        {
+            density: [
+                model
+                for model in rows
+                if model in (models or rows)
+                and density in (rows[model].densities or [density])
+            ]
+            for density in densities or DENSITIES
+        },
+        num_seeds,
+        make_config,
+    )
 
 
-def format_tables(results: list[dict], table: str = "nhf_table") -> str:
+def format_tables(results: list[Result], table: str = "nhf_table") -> str:
     """Markdown: gaps to the entropy, costs, and minima of the potential.
 
     Args:
-      results: Of runs, as their JSON files have them.
+      results: Results of runs.
       table: A key of `config.TABLES`.
     """
     rows, columns = list(TABLES[table]), list(DENSITIES)
     results = sorted(
-        (result for result in results if result["model"] in rows),
-        key=lambda each: (
-            columns.index(each["dataset"]),
-            rows.index(each["model"]),
-            each["seed"],
+        (result for result in results if result.model in rows),
+        key=lambda result: (
+            columns.index(result.dataset),
+            rows.index(result.model),
+            result.seed,
         ),
     )
-    config = results[0]["config"]
-    seeds = len({result["seed"] for result in results})
+    config = results[0].config
     parts = [
         f"# {_TITLES[table]}",
-        "Made by `hgn-tf nhf-table"
+        "Made by `hgn-tf table nhf"
         f"{' --study' if table == 'nhf_study' else ''}`: "
         f"{config['num_steps']:,} steps of {config['batch_size']} fresh "
-        f"points. Means over {seeds} seed{'s' if seeds > 1 else ''}, +- the "
-        f"standard error over them; JSON of each run in `{table}/`. A number "
-        "without +- is of one seed.",
+        f"points. Each number is a mean over {tables.describe_seeds(results)}. "
+        '"+-" is the standard deviation over seeds; a number without it is of '
+        f"one seed. The JSON of each run is in `{table}/`.",
         *_CHOICES.get(table, ()),
         "## Gap to the entropy, in nats",
         "E[ln p - ln p_model] on "
-        f"{config['num_points']:,} test points; 0 is perfect. Of an NHF by "
-        f"importance sampling, {config['num_samples']:,} momenta a point, on "
+        f"{config['num_points']:,} test points; 0 is perfect. The density of "
+        "an NHF is taken by importance sampling, "
+        f"{config['num_samples']:,} momenta per point, on "
         f"{config['num_bound_points']:,} of the points, since that costs so "
         "many times more.",
         _matrix(results, "gap_nats"),
@@ -235,23 +206,26 @@ def format_tables(results: list[dict], table: str = "nhf_table") -> str:
             "## Minima of the learned potential",
             "V(q) of the last Hamiltonian, minimised from a lattice of "
             "starts; a mode is found if a minimum is within 0.1. Where K(p) "
-            "is learned the samples are right without such minima.",
+            "is learned the samples are right without such minima. Seeds "
+            "without a minimum have no distances, and are counted as "
+            '"without".',
             _minima(with_minima),
         ]
     return "\n\n".join(parts)
 
 
 def _having(results, name):
-    return [result for result in results if name in result["metrics"]]
+    return [result for result in results if name in result.metrics]
 
 
 def _matrix(results, name):
     """A row a model, a column a density."""
-    densities = _unique(results, "dataset")
+    densities = _unique(result.dataset for result in results)
     rows = []
-    for model in _unique(results, "model"):
+    for model in _unique(result.model for result in results):
         cells = [
-            _cell(_of(results, model, density), name) for density in densities
+            tables.cell(_of(results, model, density), name, METRICS[name])
+            for density in densities
         ]
         rows.append([model, *cells])
     return tables.markdown_table(["model", *densities], rows)
@@ -259,20 +233,18 @@ def _matrix(results, name):
 
 def _costs(results):
     reference = _of(results, "realnvp")
-    titles = ["model", *(title for _, title, _ in _COSTS)]
-    titles += [title for _, title in _COUNTS]
+    titles = ["model", *tables.titles(_COSTS + _COUNTS, METRICS)]
     if reference:
-        titles.append("a step, over RealNVP's")
+        titles.append("CPU per step / RealNVP's")
     rows = []
-    for model in _unique(results, "model"):
+    for model in _unique(result.model for result in results):
         of_model = _of(results, model)
-        cells = [
-            _mean_text(of_model, name, text) for name, _, text in _COSTS
-        ] + [f"{sum(_values(of_model, name)):.0f}" for name, _ in _COUNTS]
+        cells = tables.cells(of_model, _COSTS, METRICS, spread=False)
+        cells += [f"{sum(_values(of_model, name)):.0f}" for name in _COUNTS]
         if reference:
             step, theirs = (
-                np.mean(_values(runs, "cpu_ms_per_step"))
-                for runs in (of_model, reference)
+                np.mean(_values(group, "cpu_ms_per_step"))
+                for group in (of_model, reference)
             )
             cells.append(f"{step / theirs:.2f}")
         rows.append([model, *cells])
@@ -281,48 +253,29 @@ def _costs(results):
 
 def _minima(results):
     rows = []
-    for density in _unique(results, "dataset"):
-        for model in _unique(results, "model"):
+    for density in _unique(result.dataset for result in results):
+        for model in _unique(result.model for result in results):
             seeds = _of(results, model, density)
             if seeds:
-                cells = [
-                    _mean_text(seeds, name, text) for name, _, text in _MINIMA
-                ]
+                cells = tables.cells(seeds, _MINIMA, METRICS)
                 rows.append([density, model, *cells])
-    return tables.markdown_table(
-        ["density", "model", *(t for _, t, _ in _MINIMA)], rows
-    )
+    titles = ["density", "model", *tables.titles(_MINIMA, METRICS)]
+    return tables.markdown_table(titles, rows)
 
 
 def _of(results, model, density=None):
     return [
         result
         for result in results
-        if result["model"] == model and density in (None, result["dataset"])
+        if result.model == model and density in (None, result.dataset)
     ]
 
 
-def _unique(results, name):
-    return list(dict.fromkeys(result[name] for result in results))
+def _unique(names):
+    return list(dict.fromkeys(names))
 
 
 def _values(results, name):
-    """Of the runs that have it; null in the JSON is none."""
-    values = [result["metrics"].get(name) for result in results]
+    """The values of the runs that have one."""
+    values = [result.metrics.get(name) for result in results]
     return [value for value in values if value is not None]
-
-
-def _mean_text(results, name, text):
-    values = _values(results, name)
-    return text.format(np.mean(values)) if values else ""
-
-
-def _cell(results, name):
-    values = _values(results, name)
-    if not values:
-        return ""
-    text = f"{np.mean(values):.3f}"
-    if len(values) > 1:
-        error = np.std(values, ddof=1) / np.sqrt(len(values))
-        text += f" +- {error:.3f}"
-    return text

@@ -1,13 +1,12 @@
-"""One density model on one density: what `hgn-tf nhf fit` runs."""
+"""One density model on one density: what `hgn-tf fit` runs."""
 
 import dataclasses
 import pathlib
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from hgn_tf import training
+from hgn_tf import files, training
 from hgn_tf.densities import get_density
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.nhf import figures, measures
@@ -15,13 +14,13 @@ from hgn_tf.experiments.nhf.config import EPOCHS, Config, make_model
 from hgn_tf.models.steps import most_inner_steps
 
 
-def fit_density(
+def train_and_score(
     config: Config,
     run_dir: pathlib.Path,
     experiment: str = "nhf_fit",
     verbose: int | str = 0,
     figure: bool = True,
-) -> dict:
+) -> runs.Result:
     """Trains, or goes on where it was, and measures a density model.
 
     Leaves model.keras, metrics.json and figure9.png in the folder, beside
@@ -51,7 +50,7 @@ def fit_density(
     model.inner_steps = most_inner_steps(steps_per_epoch)
     # Only now: settings that make no model must not take the folder.
     run_dir.mkdir(parents=True, exist_ok=True)
-    runs.write_json(run_dir / "config.json", dataclasses.asdict(config))
+    files.write_json(run_dir / "config.json", dataclasses.asdict(config))
     training.fit(
         model,
         lambda first: training_batches(config, model.inner_steps, first),
@@ -62,13 +61,13 @@ def fit_density(
     )
     runs.save_model(model, run_dir)
     rows = training.read_log(run_dir / "log.csv")
-    result = {
-        "experiment": experiment,
-        "model": config.model,
-        "dataset": config.density,
-        "seed": config.seed,
-        "budget": "paper",
-        "metrics": measures.score_model(
+    result = runs.Result(
+        experiment=experiment,
+        model=config.model,
+        dataset=config.density,
+        seed=config.seed,
+        budget="paper",
+        metrics=measures.score_model(
             model,
             density,
             config.num_points,
@@ -76,13 +75,11 @@ def fit_density(
             config.num_samples,
         )
         | measures.score_training(model, rows, steps_per_epoch),
-        "config": dataclasses.asdict(config),
-        "commit": runs.commit(),
-        "wall_seconds": _total(rows, "wall_seconds"),
-        "cpu_seconds": _total(rows, "cpu_seconds"),
-        "peak_memory_mb": max(float(row["peak_memory_mb"]) for row in rows),
-    }
-    runs.write_json(run_dir / "metrics.json", result)
+        config=runs.as_json(config),
+        commit=runs.commit(),
+        **runs.costs(rows),
+    )
+    result.write(run_dir / "metrics.json")
     if figure:
         figures.write_figure(model, density, run_dir / "figure9.png")
     return result
@@ -129,7 +126,3 @@ def load(run_dir: pathlib.Path) -> tuple[Config, keras.Model]:
             f"without {path.name}."
         )
     return config, keras.saving.load_model(path)
-
-
-def _total(rows, name):
-    return float(np.sum([float(row[name]) for row in rows]))
