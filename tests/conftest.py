@@ -52,24 +52,6 @@ def seed():
     return 0
 
 
-@pytest.fixture(scope="session")
-def result_fields():
-    """What the JSON of a run has, in every experiment."""
-    return [
-        "experiment",
-        "model",
-        "dataset",
-        "seed",
-        "budget",
-        "metrics",
-        "config",
-        "commit",
-        "wall_seconds",
-        "cpu_seconds",
-        "peak_memory_mb",
-    ]
-
-
 class Browser:
     """Headless Chromium, on pages that are given as text."""
 

@@ -3,12 +3,9 @@
 import functools
 import html
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -17,7 +14,7 @@ import pytest
 import tfds_physics
 from hgn_tf import data, presets, training
 from hgn_tf.cli import main
-from hgn_tf.evaluation import format_scores
+from hgn_tf.evaluation import METRICS
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import config as configs
 from hgn_tf.experiments.hgn import train
@@ -46,7 +43,7 @@ def run_dir(tmp_path_factory, data_dir):
     return folder
 
 
-def test_a_run_leaves_everything_it_promises(run_dir, result_fields):
+def test_a_run_leaves_everything_it_promises(run_dir):
     names = {path.name for path in run_dir.iterdir()}
     assert names >= {
         "config.json",
@@ -56,8 +53,9 @@ def test_a_run_leaves_everything_it_promises(run_dir, result_fields):
         "evaluation.npz",
         "report.html",
     }
-    result = json.loads((run_dir / "metrics.json").read_text())
-    assert list(result) == result_fields
+    result = runs.read_result(run_dir / "metrics.json")
+    errors = {f"{name}_stderr" for name in METRICS}
+    assert set(result.metrics) <= set(METRICS) | errors
 
 
 def test_baselines_and_floor_are_those_of_the_dataset(run_dir):
@@ -115,7 +113,7 @@ def test_the_report_s_command_is_that_of_the_run(run_dir, monkeypatch):
         lambda config, folder, *_: asked.append((config, folder)),
     )
     assert main(shlex.split(line)) == 0
-    assert asked == [(train.read_config(run_dir), run_dir)]
+    assert asked == [(runs.read_config(run_dir, configs.Config), run_dir)]
 
 
 def test_evaluate_copies_its_numbers(run_dir, tmp_path, capsys):
@@ -181,7 +179,6 @@ def test_datasets_are_listed_and_previewed(tmp_path, capsys):
         (["train", "physics_pendulam"], "dataset must be one of"),
         (["train", "physics_pendulum/smal"], "config of physics_pendulum"),
         (["train", DATASET, "--budget", "huge"], "`budget` must be one of"),
-        (["train", DATASET, "--set", "steps"], "NAME=VALUE"),
         (["train", DATASET, "--set", "steps=1"], "setting must be one of"),
         (["train", DATASET, "--set", "integrator=x"], "`integrator` must be"),
         (["train", DATASET, "--set", "batch_size=65"], "`batch_size` must"),
@@ -195,14 +192,10 @@ def test_datasets_are_listed_and_previewed(tmp_path, capsys):
             ["train", DATASET, "--budget=conv", "--set", "half_precision=yes"],
             "`half_precision` must be one of",
         ),
-        (["evaluate", "nowhere"], "config.json"),
-        (["rollout", "nowhere", "--out", "x.gif"], "config.json"),
     ],
 )
 def test_mistakes_get_one_clear_line(arguments, message, tmp_path, capsys):
-    if arguments[0] == "train":
-        arguments = [*arguments, "--out", str(tmp_path / "run")]
-    assert main(arguments) == 2
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("hgn-tf: ") and message in lines[-1]
     assert not (tmp_path / "run" / "checkpoints").exists()
@@ -279,29 +272,3 @@ def test_the_log_tells_a_law_from_a_memory(run_dir):
             "agreement",
         ):
             assert np.isfinite(float(row[name])), name
-
-
-def test_a_start_that_was_killed_leaves_its_folder_free(tmp_path):
-    config = configs.make_config(DATASET, "demo")
-    (tmp_path / "partial-7-config.json").write_text('{"data')
-    runs.check_folder(config, tmp_path)
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="config.json"):
-        runs.check_folder(config, tmp_path)
-
-
-def test_the_table_leaves_out_what_was_not_measured():
-    text = format_scores({"test_mse_e4": 1.0, "energy_r2": None})
-    assert "test MSE" in text and "R^2" not in text
-
-
-def test_the_console_script_answers():
-    command = [sys.executable, "-m", "hgn_tf", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "train" in done.stdout
-
-
-def test_another_process_answers_and_raises():
-    assert runs.in_own_process(os.getpid) != os.getpid()
-    with pytest.raises(ValueError, match="invalid literal"):
-        runs.in_own_process(int, "seven")

@@ -115,8 +115,10 @@ def test_right_latent_motion_is_read_as_the_true_one(truth):
 )
 def test_run_has_the_measures_of_pixels(name, truth, tmp_path, monkeypatch):
     config = settings.make_config(PIXELS, name, 0, **TINY)
-    result = train.run_one(config, truth, tmp_path / f"{PIXELS}-{name}-0")
-    found = result["metrics"]
+    result = train.train_and_score(
+        config, truth, tmp_path / f"{PIXELS}-{name}-0"
+    )
+    found = result.metrics
     assert all(np.isfinite(value) for value in found.values())
     frames = truth.rows["test"]["x"][:, :6].reshape(3, POINTS, 6)
     frozen = np.square(frames - frames[:, :1]).mean()

@@ -1,7 +1,6 @@
 """The NHF tables: tiny runs end to end, resumed, and printed."""
 
 import dataclasses
-import json
 import types
 
 import numpy as np
@@ -53,7 +52,7 @@ class Truth:
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     config = tiny_config("two_gaussians", "nhf_paper")
-    return config, folder, train.fit_density(config, folder)
+    return config, folder, train.train_and_score(config, folder)
 
 
 @pytest.mark.parametrize("name", ["two_moons", "checkerboard"])
@@ -73,16 +72,15 @@ def test_gap_is_what_the_model_loses():
     assert found["grid_mass"] == pytest.approx(np.exp(-0.25), abs=1e-3)
 
 
-def test_results_have_the_project_s_fields(fitted, result_fields):
+def test_measures_of_a_run_are_in_its_folder(fitted):
     _, folder, result = fitted
-    assert list(result) == result_fields
-    metrics = result["metrics"]
+    metrics = result.metrics
     assert metrics["steps"] == TINY["num_steps"]
     assert metrics["dropped_steps"] == metrics["nonfinite"] == 0
     assert metrics["gap_elbo_nats"] >= metrics["gap_nats"] > 0
     assert 1 <= metrics["effective_samples"] <= TINY["num_samples"]
-    saved = json.loads((folder / "metrics.json").read_text("utf-8"))
-    assert saved["metrics"]["gap_nats"] == metrics["gap_nats"]
+    saved = runs.read_result(folder / "metrics.json")
+    assert saved.metrics["gap_nats"] == metrics["gap_nats"]
     assert (folder / "figure9.png").exists()
 
 
@@ -93,7 +91,7 @@ def test_saved_model_has_the_gap_that_was_measured(fitted):
     density = get_density(config.density)
     found = measures.score_model(model, density, 200, 20, 10)
     for name in ("gap_nats", "gap_elbo_nats", "minima"):
-        assert found[name] == pytest.approx(result["metrics"][name], rel=1e-4)
+        assert found[name] == pytest.approx(result.metrics[name], rel=1e-4)
 
 
 @pytest.mark.slow  # compiles once more
@@ -104,7 +102,7 @@ def test_run_that_was_stopped_ends_at_the_same_weights(fitted, tmp_path):
     for path in [whole / "config.json", whole / "log.csv", *kept]:
         there = tmp_path / path.relative_to(whole)
         there.write_bytes(path.read_bytes())
-    train.fit_density(config, tmp_path)
+    train.train_and_score(config, tmp_path)
     models = [train.load(folder)[1] for folder in (whole, tmp_path)]
     for one, two in zip(*(model.get_weights() for model in models)):
         np.testing.assert_array_equal(one, two)
@@ -114,7 +112,7 @@ def test_folder_of_another_run_is_refused(fitted):
     _, folder, _ = fitted
     other = tiny_config("two_gaussians", "nhf_paper", seed=1)
     with pytest.raises(ValueError, match=r"\['seed'\] differ"):
-        train.fit_density(other, folder)
+        train.train_and_score(other, folder)
 
 
 def test_batches_depend_on_seed_and_number_alone():
@@ -137,18 +135,22 @@ def test_batches_depend_on_seed_and_number_alone():
 def test_table_does_what_is_not_done_yet(
     name, models, fitted, tmp_path, monkeypatch
 ):
-    def fit_density(config, run_dir, experiment, verbose, figure):
+    def run(config, run_dir, experiment, verbose, figure):
         assert run_dir.parent == tmp_path / "runs" / name
         if figure:
             run_dir.mkdir(parents=True)
             (run_dir / "figure9.png").write_bytes(b"drawn")
-        as_json = dataclasses.asdict(config)
-        names = {"experiment": experiment, "model": config.model}
-        names |= {"dataset": config.density, "seed": config.seed}
-        return {**fitted[2], **names, "config": as_json}
+        return dataclasses.replace(
+            fitted[2],
+            experiment=experiment,
+            model=config.model,
+            dataset=config.density,
+            seed=config.seed,
+            config=dataclasses.asdict(config),
+        )
 
     monkeypatch.setattr(table, "make_config", tiny_config)
-    monkeypatch.setattr(train, "fit_density", fit_density)
+    monkeypatch.setattr(train, "train_and_score", run)
     monkeypatch.setattr(
         runs, "in_own_process", lambda function, *row: function(*row)
     )
@@ -163,7 +165,7 @@ def test_table_does_what_is_not_done_yet(
         assert figure.exists() == drawn
         assert f"| {model} |" in first
     assert ("RealNVP's" in first) == ("realnvp" in models)
-    monkeypatch.setattr(train, "fit_density", None)  # would fail if called
+    monkeypatch.setattr(train, "train_and_score", None)  # would fail if called
     again = table.make_tables(*row)
     assert again == first == (tmp_path / f"{name}.md").read_text("utf-8")
 
@@ -171,8 +173,8 @@ def test_table_does_what_is_not_done_yet(
 @pytest.mark.slow  # compiles
 @pytest.mark.parametrize("kind", FLOWS)
 def test_flows_are_trained_and_measured_by_the_same_loop(kind, tmp_path):
-    result = train.fit_density(tiny_config("rings", kind), tmp_path)
-    metrics = result["metrics"]
+    result = train.train_and_score(tiny_config("rings", kind), tmp_path)
+    metrics = result.metrics
     assert metrics["steps"] == TINY["num_steps"]
     # Hardly trained, it has mass outside of the grid.
     assert 0.7 < metrics["grid_mass"] < 1.001
@@ -180,23 +182,24 @@ def test_flows_are_trained_and_measured_by_the_same_loop(kind, tmp_path):
     assert (tmp_path / "figure9.png").exists()
 
 
-def test_cells_are_means_with_the_error_over_seeds():
+def test_cells_are_means_with_the_spread_over_seeds(fitted):
     metrics = {"cpu_ms_per_step": 2.0, "dropped_steps": 1}
     metrics |= {"nonfinite_losses": 0, "nonfinite": 0, "minima": None}
     config = {name: 1 for name in settings.Config.__annotations__}
     results = [
-        {
-            "model": model,
-            "dataset": "rings",
-            "seed": seed,
-            "config": config,
-            "metrics": metrics | {"gap_nats": gap},
-        }
+        dataclasses.replace(
+            fitted[2],
+            model=model,
+            dataset="rings",
+            seed=seed,
+            config=config,
+            metrics=metrics | {"gap_nats": gap},
+        )
         for model in ("maf", "realnvp")
         for seed, gap in enumerate([0.1, 0.2, 0.3])
     ]
     text = table.format_tables(results)
-    assert "| maf | 0.200 +- 0.058 |" in text  # 0.1 / sqrt(3)
+    assert "| maf | 0.200 +- 0.1 |" in text
     assert "| 2.00 |" in text and "| 3 | 0 | 0 | 1.00 |" in text
 
 
@@ -235,13 +238,14 @@ def test_slope_and_saddle_have_no_minimum():
 
 
 def test_tables_have_the_rows_that_were_asked_for():
-    rows = table.configs(None, 2, None, "nhf_table")
-    found = {(row.density, row.model) for row in rows}
+    rows = table.list_runs(None, 2, None, "nhf_table")
+    found = {(row.group, row.model) for row in rows}
     always = [name for name, row in VARIANTS.items() if row.densities is None]
     assert found >= {(d, m) for d in table.DENSITIES for m in always}
-    assert [row.seed for row in rows] == sorted(row.seed for row in rows)
+    seeds = [row.config.seed for row in rows]
+    assert seeds == sorted(seeds)
     assert ("rings", "nhf_fixed_kinetic") not in found
-    studied = {row.model for row in table.configs(None, 1, None, "nhf_study")}
+    studied = {row.model for row in table.list_runs(None, 1, None, "nhf_study")}
     assert studied == set(STUDY)
 
 
@@ -275,7 +279,7 @@ def test_unknown_names_are_refused():
         make_config("rings", "maf", num_steps=30)
     with pytest.raises(ValueError, match="Unrecognized.*unit"):
         settings.make_model("maf", {"unit": 3}, None, 1e-3, 20, 0)
-    with pytest.raises(ValueError, match=r"\['glow'\] and 1 seeds"):
+    with pytest.raises(ValueError, match=r"`models` must be of.*\['glow'\]"):
         next(table.run(models=["glow"], num_seeds=1))
     with pytest.raises(ValueError, match="'nhf_study'.*Received: 'nhf'"):
         next(table.run(table="nhf"))
