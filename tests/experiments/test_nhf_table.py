@@ -48,6 +48,14 @@ class Truth:
         return tf.constant(self.density.sample(n, seed))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_starts():
+    """Minima are looked for from 16 places instead of 81."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "_STARTS", 4)
+        yield
+
+
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
