@@ -20,10 +20,19 @@ from hgn_tf.networks.layers import (
 )
 from hgn_tf.phase import PhaseState, time_derivative
 
-_PARTS = ("encoder", "hamiltonian", "decoder", "state_net", "geco")
+_PARTS = (
+    "encoder",
+    "hamiltonian",
+    "decoder",
+    "state_net",
+    "position_net",
+    "geco",
+)
 
 # Purposes of the noise of a step; 0 is the sample of z.
-_DECODED, _ANCHORS, _WINDOWS = 1, 2, 3
+_DECODED, _ANCHORS, _WINDOWS, _POSITIONS = 1, 2, 3, 11
+# Single frames per video and step whose positions are compared.
+_POSITION_FRAMES = 2
 
 
 class Posterior(NamedTuple):
@@ -101,7 +110,7 @@ class HGN(GuardedModel):
 
     A latent larger than the system needs can remember the frames of a video
     instead of learning a law: the encoded states then fill a thin set that
-    the flow leaves, and beyond the trained frames nothing holds. Three
+    the flow leaves, and beyond the trained frames nothing holds. Four
     arguments, not in the paper, ask for one law. `agreement`: the state that
     is inferred from a second window of frames, at a random time t, must be
     the state that the rollout has at t; so the flow keeps to the set of
@@ -109,7 +118,11 @@ class HGN(GuardedModel):
     `anchor="random"`: the first window stands anywhere in the video, and the
     rollout goes both ways. `reversible`: a window read backward gives the
     same position and the opposite momentum, as in every system without
-    friction or magnetic forces. What each gains is in results/ablation.md.
+    friction or magnetic forces. `positions`: q is what a single frame shows.
+    Otherwise q may hold momenta and constants of the motion too, and the
+    learned energy may be any function of the true one: with K = |p|^2 / 2 and
+    one degree of freedom, a q that is a function of the true position leaves
+    a linear one only, see `networks.QuadraticEnergy`.
 
     Args:
       encoder: Layer, frames -> (mean, log_scale) of z; `networks.Encoder`.
@@ -118,6 +131,7 @@ class HGN(GuardedModel):
         `kinetic(p)` and `potential(q)`, it is separable.
       decoder: Layer q -> frame.
       state_net: f_psi, layer z -> (q, p); None splits z into q and p.
+      position_net: Layer frame -> q, for `positions`; `networks.PositionNet`.
       num_inference_frames: Frames that the encoder sees.
       num_decoded_frames: Frames decoded a training step; None for all.
       curriculum_steps: Steps until the horizon is the whole video; 0 for none.
@@ -141,6 +155,9 @@ class HGN(GuardedModel):
       num_windows: int. Second windows per video and step. Defaults to 2.
       reversible: bool. Whether every other second window is read backward.
         Defaults to False.
+      positions: float. Weight of the disagreement of q in the rollout with
+        what `position_net` makes of the frame at that time alone. It grows in
+        as `agreement` does. Defaults to 0.0, as in the paper.
       integrator: A name in `integrators.INTEGRATORS`.
       dt: Seconds a step, one step a frame.
       sample: Sample z in training; False gives the paper's deterministic
@@ -163,6 +180,7 @@ class HGN(GuardedModel):
         hamiltonian,
         decoder,
         state_net=None,
+        position_net=None,
         *,
         num_inference_frames=30,
         num_decoded_frames=None,
@@ -175,6 +193,7 @@ class HGN(GuardedModel):
         agreement_ramp=(500, 1500),
         num_windows=2,
         reversible=False,
+        positions=0.0,
         integrator="leapfrog",
         dt=0.125,
         sample=True,
@@ -202,10 +221,12 @@ class HGN(GuardedModel):
             shortest_window,
         )
         _check_agreement(agreement, agreement_ramp, num_windows)
+        _check_positions(positions, position_net)
         self.encoder = encoder
         self.hamiltonian = hamiltonian
         self.decoder = decoder
         self.state_net = state_net
+        self.position_net = position_net
         self.num_inference_frames = num_inference_frames
         self.num_decoded_frames = num_decoded_frames
         self.curriculum_steps = curriculum_steps
@@ -217,6 +238,7 @@ class HGN(GuardedModel):
         self.agreement_ramp = tuple(agreement_ramp)
         self.num_windows = num_windows
         self.reversible = reversible
+        self.positions = positions
         self.integrator = integrator
         self.dt = dt
         self.sample = sample
@@ -225,12 +247,8 @@ class HGN(GuardedModel):
         self._frame_shape = self._latent_shape = self._state_shape = None
         self._unrolled = False
         # One for each term of the objective.
-        self._term_means = {
-            name: keras.metrics.Mean(name)
-            for name in ("reconstruction", "kl", "elbo")
-        }
-        if agreement:
-            self._term_means["agreement"] = keras.metrics.Mean("agreement")
+        names = ["reconstruction", "kl", "elbo", *self._law_weights]
+        self._term_means = {name: keras.metrics.Mean(name) for name in names}
         self._compiled_rollout = tf.function(
             self._rollout, reduce_retracing=True
         )
@@ -283,6 +301,13 @@ class HGN(GuardedModel):
         _check_pair(state, "`state_net` must give q and p")
         energy, drawn = self.hamiltonian(*state), self.decoder(state.q)
         _check_energy_and_frame(energy, drawn, frame_shape)
+        if self.position_net is not None:
+            _check_position(
+                self.position_net(
+                    tf.zeros((1, *frame_shape), self.compute_dtype)
+                ),
+                state.q,
+            )
         # A loss that the Hamiltonian adds cannot leave a loop.
         self._unrolled = bool(added_losses(self.hamiltonian))
         self._frame_shape = frame_shape
@@ -446,6 +471,7 @@ class HGN(GuardedModel):
             "agreement_ramp": self.agreement_ramp,
             "num_windows": self.num_windows,
             "reversible": self.reversible,
+            "positions": self.positions,
             "integrator": self.integrator,
             "dt": self.dt,
             "sample": self.sample,
@@ -476,6 +502,12 @@ class HGN(GuardedModel):
                 f"`{method}` needs a model that is built: by `fit`, `infer` or "
                 "`build((None, time, height, width, channels))`."
             )
+
+    @property
+    def _law_weights(self):
+        """Weights, when grown, of the terms that ask for one law."""
+        weights = {"agreement": self.agreement, "positions": self.positions}
+        return {name: weight for name, weight in weights.items() if weight}
 
     @property
     def _shortest(self):
@@ -545,6 +577,8 @@ class HGN(GuardedModel):
         }
         if self.agreement:
             terms["agreement"] = self._disagreement(video, path)
+        if self.positions:
+            terms["positions"] = self._misplacement(video, path)
         return terms
 
     def _training_path(self, video):
@@ -630,6 +664,16 @@ class HGN(GuardedModel):
             ratios.append(losses.disagreement(rolled.p, float(step) * p))
         return tf.add_n(ratios) / len(ratios)
 
+    def _misplacement(self, video, path):
+        """How far q is from what single frames show, [batch]."""
+        seed = self._noise_seed(_POSITIONS)
+        times = videos.draw_times(_POSITION_FRAMES, path.low, path.high, seed)
+        frames = tf.gather(video, times, batch_dims=1)
+        shown = self.position_net(tf.reshape(frames, [-1, *frames.shape[2:]]))
+        q = path.at(times).q
+        ratio = losses.disagreement(tf.reshape(q, tf.shape(shown)), shown)
+        return tf.reduce_mean(tf.reshape(ratio, [-1, _POSITION_FRAMES]), axis=1)
+
     def _window_step(self, index):
         """1 for a second window read forward, -1 for one read backward."""
         return -1 if self.reversible and index % 2 else 1
@@ -652,11 +696,12 @@ class HGN(GuardedModel):
         loss = self.geco.objective(
             terms["reconstruction"], terms["kl"], videos.num_pixels(video)
         )
-        if "agreement" in terms:
-            first, last = self.agreement_ramp
-            since = tf.cast(self.steps.value - first, tf.float32)
-            grown = tf.clip_by_value(since / max(last - first, 1), 0.0, 1.0)
-            loss += self.agreement * grown * tf.reduce_mean(terms["agreement"])
+        first, last = self.agreement_ramp
+        since = tf.cast(self.steps.value - first, tf.float32)
+        grown = tf.clip_by_value(since / max(last - first, 1), 0.0, 1.0)
+        for name, weight in self._law_weights.items():
+            if name in terms:
+                loss += weight * grown * tf.reduce_mean(terms[name])
         return loss
 
     def _horizon(self, length):
@@ -760,6 +805,26 @@ def _check_energy_and_frame(energy, drawn, frame_shape):
             "The decoder must draw frames of the size it is trained on. "
             f"Received: frames {frame_shape}, decoder output "
             f"{tuple(drawn.shape[1:])}."
+        )
+
+
+def _check_positions(positions, position_net):
+    if not 0 <= positions < float("inf"):
+        raise ValueError(
+            f"`positions` must be 0 or more, and finite. Received: {positions}."
+        )
+    if bool(positions) != (position_net is not None):
+        raise ValueError(
+            "`positions` above 0 and a `position_net` go together. Received: "
+            f"positions={positions}, position_net={position_net}."
+        )
+
+
+def _check_position(shown, q):
+    if tuple(shown.shape) != tuple(q.shape):
+        raise ValueError(
+            "`position_net` must give a q, of the shape "
+            f"{tuple(q.shape)[1:]}. Received: {tuple(shown.shape)[1:]}."
         )
 
 

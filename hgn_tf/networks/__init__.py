@@ -9,7 +9,12 @@ The networks of the pixel HNN, from pairs of frames to z and back, are in
 """
 
 from hgn_tf.networks.decoder import Decoder, DenseDecoder, UpsampleConv2D
-from hgn_tf.networks.encoder import Encoder, StateNet, split_state
+from hgn_tf.networks.encoder import (
+    Encoder,
+    PositionNet,
+    StateNet,
+    split_state,
+)
 from hgn_tf.networks.energy import (
     EnergyNet,
     JointHamiltonian,
@@ -38,6 +43,7 @@ __all__ = [
     "JointHamiltonian",
     "PairDecoder",
     "PairEncoder",
+    "PositionNet",
     "QuadraticEnergy",
     "SeparableHamiltonian",
     "StateNet",

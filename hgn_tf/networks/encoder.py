@@ -50,18 +50,7 @@ class Encoder(keras.layers.Layer):
         self.filters = tuple(filters)
         self.strides = tuple(strides)
         self.latent_shape = tuple(latent_shape)
-        self._stack = [
-            keras.layers.Conv2D(
-                width,
-                3,
-                stride,
-                padding="same",
-                activation="relu",
-                kernel_initializer="he_normal",
-                dtype=self.dtype_policy,
-            )
-            for width, stride in zip(self.filters, self.strides)
-        ]
+        self._stack = _strided(self.filters, self.strides, self.dtype_policy)
         self._convolutional = len(self.latent_shape) == 3
         size = self.latent_shape[-1]
         if self._convolutional:
@@ -147,9 +136,92 @@ class StateNet(keras.layers.Layer):
         }
 
 
+@serializable
+class PositionNet(keras.layers.Layer):
+    """A single frame -> q: what one picture shows of a state.
+
+    Convolutions with ReLU, then one linear layer.
+
+    Args:
+      filters: Number of channels of each convolution.
+      strides: Stride of each convolution.
+      state_shape: Shape of q without the batch axis; with three numbers the
+        strides must bring the frame to its height and width.
+    Call: frame [batch, height, width, channels] -> [batch, *state_shape].
+    """
+
+    def __init__(
+        self,
+        filters=(32, 32, 32, 32),
+        strides=(2, 2, 2, 1),
+        state_shape=(4, 4, 16),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = tuple(filters)
+        self.strides = tuple(strides)
+        self.state_shape = tuple(state_shape)
+        self._convolutional = len(self.state_shape) == 3
+        self._stack = _strided(self.filters, self.strides, self.dtype_policy)
+        size = self.state_shape[-1]
+        whole = self.dtype_policy.variable_dtype
+        self._last = (
+            keras.layers.Conv2D(size, 1, dtype=whole)
+            if self._convolutional
+            else keras.layers.Dense(size, dtype=whole)
+        )
+
+    def build(self, frame_shape):
+        shape = build_in_turn(self._stack, tuple(frame_shape))
+        if not self._convolutional:
+            shape = (None, shape[1] * shape[2] * shape[3])
+        elif tuple(shape[1:3]) != self.state_shape[:2]:
+            raise ValueError(
+                f"`strides` must bring frames to {self.state_shape[:2]}. "
+                f"Received: {self.strides}, which bring "
+                f"{tuple(frame_shape[1:3])} to {tuple(shape[1:3])}."
+            )
+        self._last.build(shape)
+
+    def call(self, frame):
+        x = frame
+        for layer in self._stack:
+            x = layer(x)
+        if not self._convolutional:
+            x = tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
+        return self._last(x)
+
+    def compute_output_shape(self, frame_shape):
+        return (frame_shape[0], *self.state_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "strides": self.strides,
+            "state_shape": self.state_shape,
+        }
+
+
 def split_state(x) -> PhaseState:
     """Splits the last axis: its first half is q, the second p."""
     return PhaseState(*tf.split(x, 2, axis=-1))
+
+
+def _strided(filters, strides, dtype):
+    """3x3 convolutions with ReLU."""
+    return [
+        keras.layers.Conv2D(
+            width,
+            3,
+            stride,
+            padding="same",
+            activation="relu",
+            kernel_initializer="he_normal",
+            dtype=dtype,
+        )
+        for width, stride in zip(filters, strides)
+    ]
 
 
 def _frames_on_channels(video):

@@ -4,7 +4,7 @@ import math
 import pathlib
 
 from hgn_tf.networks.decoder import Decoder, DenseDecoder
-from hgn_tf.networks.encoder import Encoder, StateNet
+from hgn_tf.networks.encoder import Encoder, PositionNet, StateNet
 from hgn_tf.networks.energy import (
     EnergyNet,
     QuadraticEnergy,
@@ -22,6 +22,7 @@ def paper_networks(
     quadratic: bool = True,
     learned_kinetic: bool = True,
     picture_dtype: str = "float32",
+    position_net: bool = False,
 ) -> dict:
     """Encoder, f_psi, energies and decoder as in the paper, on 4x4 latents.
 
@@ -51,7 +52,10 @@ def paper_networks(
       picture_dtype: str. Keras dtype policy of encoder and decoder, but for
         their last layers; "mixed_bfloat16" where `has_bfloat16_units`. States
         and energies are float32 always. Defaults to "float32".
-    Returns: dict of the arguments encoder, state_net, hamiltonian, decoder.
+      position_net: bool. Whether there is one, for `HGN(positions=...)`; not
+        in the paper. Defaults to False.
+    Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and
+      position_net if there is one.
     Raises: ValueError: for another image size.
     Source: the HGN paper, A.1.
     """
@@ -82,6 +86,13 @@ def paper_networks(
             grey_start=grey_start,
             dtype=picture_dtype,
         ),
+        **_position_net(
+            position_net,
+            filters,
+            halvings,
+            (4, 4, latent_channels),
+            dtype=picture_dtype,
+        ),
     }
 
 
@@ -95,6 +106,7 @@ def flat_networks(
     potential_units: tuple[int, ...] = (128, 128),
     decoder_units: tuple[int, ...] = (256, 256),
     grey_start: bool = True,
+    position_net: bool = False,
 ) -> dict:
     """The same path on a flat latent, with MLPs: much cheaper on a CPU.
 
@@ -115,7 +127,10 @@ def flat_networks(
       potential_units: Hidden widths of the network of V.
       decoder_units: Hidden widths of the decoder.
       grey_start: Whether the first frames are one grey, see `DenseDecoder`.
-    Returns: dict of the arguments encoder, state_net, hamiltonian, decoder.
+      position_net: bool. Whether there is one, for `HGN(positions=...)`.
+        Defaults to False.
+    Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and
+      position_net if there is one.
     Raises: ValueError: for another image size.
     Source: Higgins et al., SyMetric (2021), appendix, for the flat form.
     """
@@ -135,6 +150,9 @@ def flat_networks(
         "decoder": DenseDecoder(
             decoder_units, (image_size, image_size, channels), grey_start
         ),
+        **_position_net(
+            position_net, encoder_filters[0], halvings, (latent_size,)
+        ),
     }
 
 
@@ -149,6 +167,14 @@ def has_bfloat16_units() -> bool:
     except OSError:
         return False
     return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
+
+
+def _position_net(wanted, filters, halvings, state_shape, **kwargs):
+    """The part of that name, if it is wanted: a halving per convolution."""
+    if not wanted:
+        return {}
+    widths, strides = [filters] * (halvings + 1), [*[2] * halvings, 1]
+    return {"position_net": PositionNet(widths, strides, state_shape, **kwargs)}
 
 
 def _halvings(image_size):

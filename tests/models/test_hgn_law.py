@@ -72,6 +72,17 @@ class OnePixel(keras.layers.Layer):
         return (shape[0], 1, 1, 1)
 
 
+@keras.saving.register_keras_serializable("test")
+class ReadOff(keras.layers.Layer):
+    """A picture of one pixel -> q."""
+
+    def call(self, frame):
+        return 2.0 * frame[:, 0, 0] - 1.0
+
+    def compute_output_shape(self, shape):
+        return (shape[0], 1)
+
+
 def make_videos(stiffness=1.0, drift=0.0, batch=64):
     rng = np.random.default_rng(0)
     q, p = rng.uniform(-0.5, 0.5, (2, batch, 1)).astype(np.float32)
@@ -170,6 +181,40 @@ def test_a_law_that_cannot_be_run_backward_disagrees_with_reversed_windows():
     assert both["agreement"] > 0.01
 
 
+@pytest.mark.parametrize(
+    "arguments", [{}, {"anchor": "random"}, {"agreement": 0.0}]
+)
+def test_position_that_a_frame_shows_is_in_its_place(arguments):
+    arguments = {"positions": 1.0, "position_net": ReadOff(), **arguments}
+    right = terms(make_model(**arguments), make_videos())
+    assert right["positions"] < 1e-9
+    wrong = terms(make_model(2.0, **arguments), make_videos())
+    assert wrong["positions"] > 0.01
+
+
+def test_position_that_holds_momentum_is_out_of_place():
+    """The same motion, in coordinates turned by 45 degrees in phase space."""
+
+    class Turned(TwoFrames):
+        def call(self, video):
+            mean, log_scale = super().call(video)
+            q, p = tf.split(mean, 2, axis=-1)
+            turned = tf.concat([q + p, p - q], axis=-1) / 2**0.5
+            return turned, log_scale
+
+    model = HGN(
+        Turned(),
+        Well(),
+        OnePixel(),
+        position_net=ReadOff(),
+        positions=1.0,
+        num_inference_frames=2,
+        dt=DT,
+    )
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    assert terms(model, make_videos())["positions"] > 0.1
+
+
 def test_agreement_grows_in_over_its_ramp():
     videos = make_videos(1.0)
     model = make_model(2.0, agreement=5.0, agreement_ramp=(10, 20))
@@ -249,8 +294,9 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         "agreement_ramp": (3, 5),
         "num_windows": 3,
         "reversible": True,
+        "positions": 0.5,
     }
-    model = make_model(**arguments)
+    model = make_model(**arguments, position_net=ReadOff())
     model.build((None, LENGTH, 1, 1, 1))
     model.save(tmp_path / "model.keras")
     config = keras.saving.load_model(tmp_path / "model.keras").get_config()
@@ -269,11 +315,24 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         ({"agreement": float("nan")}, "0 or more"),
         ({"agreement_ramp": (5, 3)}, "0 <= first"),
         ({"num_windows": 0}, "from 1 to 8"),
+        ({"positions": -1.0}, "0 or more"),
+        ({"positions": 1.0}, "go together"),
+        ({"position_net": ReadOff()}, "go together"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_model(**arguments)
+
+
+def test_position_net_of_another_shape_is_refused():
+    class Two(ReadOff):
+        def call(self, frame):
+            return tf.concat([super().call(frame)] * 2, axis=-1)
+
+    model = make_model(positions=1.0, position_net=Two())
+    with pytest.raises(ValueError, match="`position_net` must give a q"):
+        model.build((None, LENGTH, 1, 1, 1))
 
 
 @pytest.mark.parametrize("arguments", [{}, {"anchor": "random"}])

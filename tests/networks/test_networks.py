@@ -15,6 +15,7 @@ from hgn_tf.networks import (
     Encoder,
     EnergyNet,
     JointHamiltonian,
+    PositionNet,
     QuadraticEnergy,
     SeparableHamiltonian,
     StateNet,
@@ -37,6 +38,14 @@ def make_energy(convolutional, **kwargs):
 NETWORKS = {
     "encoder": lambda: (Encoder((8, 6), (2, 1), (4, 4, 6)), [VIDEO]),
     "flat_encoder": lambda: (Encoder((8, 6), (2, 2), (10,)), [VIDEO]),
+    "position_net": lambda: (
+        PositionNet((8, 6), (2, 1), PICTURE),
+        [(8, 8, 3)],
+    ),
+    "flat_position_net": lambda: (
+        PositionNet((8,), (2,), FLAT),
+        [(8, 8, 3)],
+    ),
     "state_net": lambda: (StateNet((8,), PICTURE), [(4, 4, 6)]),
     "flat_state_net": lambda: (StateNet((8,), FLAT), [(12,)]),
     "energy": lambda: (make_energy(True), [PICTURE]),
@@ -253,6 +262,21 @@ def test_flat_networks_fit_together(size, kinetic_units):
     assert state.q.shape == state.p.shape == (2, 3)
     assert parts["hamiltonian"](*state).shape == (2,)
     assert parts["decoder"](state.q).shape == (2, size, size, 2)
+
+
+@pytest.mark.parametrize("size", [8, 32])
+@pytest.mark.parametrize("form", [paper_networks, flat_networks])
+def test_position_nets_give_the_q_of_their_form(form, size):
+    parts = form(size, position_net=True)
+    frame = tf.zeros([2, size, size, 3])
+    state = parts["state_net"](parts["encoder"](frame[:, None])[0])
+    assert parts["position_net"](frame).shape == state.q.shape
+    assert "position_net" not in form(size)
+
+
+def test_position_net_whose_strides_miss_the_state_is_refused():
+    with pytest.raises(ValueError, match="bring frames to .4, 4.*8, 8"):
+        PositionNet((8,), (1,), (4, 4, 2)).build((None, 8, 8, 3))
 
 
 def test_paper_sizes_are_the_defaults():

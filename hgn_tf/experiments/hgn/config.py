@@ -58,6 +58,8 @@ class Config:
       agreement_to: Step from which on it is whole.
       num_windows: Second windows per video and step.
       reversible: Whether half of those are read backward.
+      positions: Weight of the disagreement of q with what a single frame
+        shows, see `HGN`; 0 in the paper.
       tolerance: GECO's mean squared error a pixel, above the noise floor of
         the data. Not in the paper; DeepMind's later configuration: 0.001 in
         all, on other pictures.
@@ -101,6 +103,7 @@ class Config:
     agreement_to: int = 1500
     num_windows: int = 2
     reversible: bool = False
+    positions: float = 0.0
     tolerance: float = 1e-4
     geco_limit: float = 100.0
     num_steps: int = 500_000
@@ -134,6 +137,7 @@ _LAW = {
     "latent_size": 16,
     "tolerance": 0.5e-4,
     "agreement": 50.0,
+    "positions": 200.0,
 }
 BUDGETS = {
     "demo": {**_LAW, "num_inference_frames": 5, "num_steps": 5000},
@@ -155,6 +159,7 @@ BUDGETS = {
         "learning_rate": 1e-3,
         "num_steps": 6000,
         "agreement": 20.0,
+        "positions": 20.0,
         "agreement_from": 300,
         "agreement_to": 1200,
         "tolerance": 1e-4,
@@ -260,12 +265,14 @@ def _make_hgn(config, builder):
                 quadratic=config.quadratic,
                 learned_kinetic=config.learned_kinetic,
                 picture_dtype=dtype,
+                position_net=config.positions > 0,
             ),
             "flat": lambda: networks.flat_networks(
                 recipe.image_size,
                 latent_size=size,
                 kinetic_units=(128, 128) if config.learned_kinetic else (),
                 grey_start=config.grey_start,
+                position_net=config.positions > 0,
             ),
         },
     )
@@ -284,6 +291,7 @@ def _make_hgn(config, builder):
         agreement_ramp=(config.agreement_from, config.agreement_to),
         num_windows=config.num_windows,
         reversible=config.reversible,
+        positions=config.positions,
         integrator=config.integrator,
         dt=recipe.dt,
         sample=config.sample,
