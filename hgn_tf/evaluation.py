@@ -14,8 +14,8 @@ class Speed(NamedTuple):
 
     Attributes:
       factor: dt of a rollout in units of the model's.
-      title: name in figures and pages.
-      metric: key of its error in METRICS.
+      title: Name in figures and pages.
+      metric: Key of its error in METRICS.
     """
 
     factor: float
@@ -42,15 +42,15 @@ LONG_FRAMES = (60, 120, 240)
 
 
 class Metric(NamedTuple):
-    """How a number is called and written, wherever that is.
+    """Name and format of a number, wherever it is written.
 
     Attributes:
-      title: name of a line or column.
-      note: what to hold it against.
-      form: format of its value in a table.
-      yardstick: whether the data alone decide it, not the model; then it is
+      title: Name of a line or column.
+      note: Value or meaning to compare it with.
+      form: Format of its value in a table.
+      yardstick: Whether the data alone decide it, not the model. Then it is
         the same for every seed.
-      brief: whether console and page show it among the main numbers.
+      brief: Whether console and page show it among the main numbers.
     """
 
     title: str
@@ -177,20 +177,22 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
 
     States are inferred from the first `model.num_inference_frames` frames, by
     the posterior's mean, and rolled out over all frames. Errors are squared
-    errors a pixel on recorded frames in [0, 1], times 1e4 where the name says
-    e4. A model that sees at most five frames is scored on the frames after
-    them too, as forecast_*, where the frozen frame is the last one seen. The
-    noise floor is the error of the expected frame given the true state, on
-    the same frames; the excess is what lies above it. A model that saw those
-    frames fits some of their noise, about 2 / frames of the floor, and may
-    lie below. Backward, double speed and half speed rollouts are scored
-    against the true motion, without noise.
+    errors per pixel on recorded frames in [0, 1], times 1e4 where the name
+    says e4. A model that sees at most five frames is also scored on the frames
+    after them, as forecast_*. There the frozen frame is the last frame seen.
+
+    The noise floor is the error of the expected frame given the true state, on
+    the same frames. The excess is what lies above it. A model that saw those
+    frames fits some of their noise, about 2 / frames of the floor, and its
+    excess may be negative. Backward, double speed and half speed rollouts are
+    scored against the true motion, without noise.
 
     Args:
       model: HGN or PixelHNN.
       builder: Prepared builder of `tfds_physics`.
-      num_examples: Of test; None for all. Of train at most 500 are used.
-      seed: Of the samples from the prior.
+      num_examples: Number of test examples; None for all. At most 500 training
+        examples are used.
+      seed: Seed of the samples from the prior.
     Returns: dict of flat metrics (means over trajectories, with standard
       errors under *_stderr), and dict of arrays for the report.
     """
@@ -234,12 +236,12 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
 def format_scores(scores: dict[str, float | None]) -> str:
     """The main numbers of an evaluation beside their yardsticks, as text.
 
-    Behind a number stands its standard error over trajectories, where it is
+    Behind a number stands its standard error over trajectories, if it is
     known, as "(s.e. 0.1)".
 
     Args:
-      scores: As `evaluate` returns them; what is None is left out.
-    Returns: a line per number, in the order of METRICS.
+      scores: Scores of `evaluate`; a score that is None is left out.
+    Returns: One line per number, in the order of METRICS.
     """
     lines = []
     for name, metric in METRICS.items():
@@ -357,13 +359,16 @@ def _means(errors):
 
 
 def energy_scores(along: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """How a learned energy is kept along rollouts, and follows the true one.
+    """How well a learned energy is kept, and follows the true one.
 
-    energy_variance: mean over trajectories of the variance in time;
-    energy_variance_share: over the variance of the first ones;
-    energy_drift, energy_drift_stderr: `metrics.energy_drift`;
-    energy_r2: `metrics.r_squared` of the first ones with the truth.
-    The last four are NaN for a model with one energy for all it sees.
+    The scores are:
+
+    - energy_variance: mean over trajectories of the variance in time.
+    - energy_variance_share: that mean over the variance of the first energies.
+    - energy_drift, energy_drift_stderr: `metrics.energy_drift`.
+    - energy_r2: `metrics.r_squared` of the first energies with the truth.
+
+    The last four are NaN for a model with the same energy for all videos.
 
     Args:
       along: Learned energies, [batch, time].

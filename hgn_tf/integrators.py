@@ -30,10 +30,10 @@ class Integrator:
 
     Attributes:
       step: Callable (hamiltonian, state, dt) -> state.
-      order: Global error is O(dt^order).
+      order: Order of the method: the global error is O(dt^order).
       symplectic: Whether the step keeps the two-form dq ^ dp.
-      lengths: For a composition of leapfrog steps, their lengths as fractions
-        of dt; empty for other methods.
+      lengths: Lengths of the leapfrog steps that the method is composed of, as
+        fractions of dt; empty for other methods.
     """
 
     step: Step
@@ -53,10 +53,10 @@ def compose(
     p1 = ph - h/2 * dH/dq(q1, ph)
 
     Args:
-      name: str. What its step is called.
-      lengths: Their lengths as fractions of dt; they add up to 1.
+      name: str. Name of the step.
+      lengths: Lengths of the steps as fractions of dt; they add up to 1.
       order: int. Order that the method is known to have if H is separable.
-      source: str. Where its lengths are from.
+      source: str. Source of the lengths.
     Returns: Integrator; its step takes (hamiltonian, state, dt).
     Raises: ValueError: if the lengths do not add up to 1.
     Source: Hairer, Lubich, Wanner, Geometric Numerical Integration, I.1.4
@@ -175,15 +175,17 @@ def rollout(
       state: PhaseState at time 0, q and p of shape [batch, ...].
       dt: Step in seconds, a number or a scalar tensor, which is not checked;
         negative steps go back in time.
-      num_steps: How many steps, 0 or more.
-      integrator: A name in INTEGRATORS.
-      unroll: Write the steps out in the graph instead of looping. A loop
-        traces faster and keeps nothing of a step when no gradient is asked;
-        the gradient of a looped convolutional energy needs XLA (TF 2.20-2.21:
-        grappler's memory optimiser breaks it otherwise).
+      num_steps: Number of steps, 0 or more.
+      integrator: Name in INTEGRATORS.
+      unroll: Whether the steps are written out in the graph instead of looped.
+        A loop traces faster, and keeps nothing of a step when no gradient is
+        asked. The gradient of a looped convolutional energy needs XLA (TF
+        2.20-2.21: grappler's memory optimiser breaks it otherwise).
     Returns: PhaseState, q and p of shape [batch, num_steps + 1, ...].
-    Raises: ValueError: if the shapes of q and p differ, dt is 0, num_steps is
-      negative or `integrator` is unknown.
+    Raises:
+      ValueError: if the shapes of q and p differ.
+      ValueError: if dt is 0 or num_steps is negative.
+      ValueError: if there is no such integrator.
     """
     step, carried = _stepper(hamiltonian, state, dt, num_steps, integrator)
     if unroll or num_steps == 0:
@@ -208,8 +210,8 @@ def last_state(
       hamiltonian: Callable (q, p) -> energy of shape [batch].
       state: PhaseState at time 0, q and p of shape [batch, ...].
       dt: Step in seconds, as in `rollout`.
-      num_steps: How many steps, 0 or more.
-      integrator: A name in INTEGRATORS.
+      num_steps: Number of steps, 0 or more.
+      integrator: Name in INTEGRATORS.
     Returns: PhaseState of the same shapes.
     Raises: ValueError: as `rollout`.
     """

@@ -26,10 +26,10 @@ def card(preset: str | os.PathLike) -> dict:
     """What a preset was trained on and what it reached.
 
     Args:
-      preset: A name in `list_presets()`, or a folder.
+      preset: Name in `list_presets()`, or a folder.
     Returns: dict with dataset, budget, seed, metrics, config, commit and
-      others, as the JSON of its run has them; errors are those of the weights
-      as they ship.
+      others, as the JSON of its run has them. The errors are those of the
+      weights as they ship.
     Raises: ValueError: if there is no such preset, or it has no card.
     """
     path = _folder(preset) / _CARD
@@ -43,11 +43,11 @@ def card(preset: str | os.PathLike) -> dict:
 def load(preset: str | os.PathLike) -> keras.Model:
     """The model of a preset, built, not compiled.
 
-    Counters and GECO's multiplier start anew: training on begins as a new
+    Counters and GECO's multiplier start anew: further training begins as a new
     training does.
 
     Args:
-      preset: A name in `list_presets()`, or a folder that `save` wrote.
+      preset: Name in `list_presets()`, or a folder that `save` wrote.
     Raises: ValueError: if there is no such preset, or its weights are not
       those of its model.
     """
@@ -78,9 +78,10 @@ def save(
 
     Args:
       model: `GuardedModel`, built.
-      folder: Where it goes. It is made; what another preset left is replaced.
-      card: The result of its run, or None.
-    Returns: the folder.
+      folder: Folder of the preset. It is made, and what another preset left in
+        it is replaced.
+      card: Result of the model's run, or None.
+    Returns: The folder.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

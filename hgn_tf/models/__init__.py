@@ -1,1 +1,1 @@
-"""The models: one class a file."""
+"""The models: one file per model, one package for the flows."""

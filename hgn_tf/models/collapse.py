@@ -13,14 +13,15 @@ _LEAST_MOTION = 0.1  # spreads
 class LatentMotion(NamedTuple):
     """How the learned field moves the encoded data.
 
-    gradient_norm: mean |grad H| (of a baseline, |dz/dt|), per frame;
-    spread: standard deviation of the states, the root of the sum over
-    coordinates;
-    drawn_change: what that motion changes in the picture in a frame, over the
-    spread of the recorded pictures, root mean squares both; NaN if those are
-    all one;
-    collapsed: whether states stand still, are all one or not finite, or the
-    pictures do not change with them.
+    Attributes:
+      gradient_norm: Mean |grad H| per frame; of a baseline, mean |dz/dt|.
+      spread: Standard deviation of the states, as the root of the sum of the
+        variances of the coordinates.
+      drawn_change: Change of the picture per frame of that motion, over the
+        spread of the recorded pictures. Both are root mean squares. NaN if
+        all recorded pictures are equal.
+      collapsed: Whether the states stand still, are all equal or not finite,
+        or the pictures do not change with them.
     """
 
     gradient_norm: float
@@ -48,15 +49,15 @@ def latent_motion(
 ) -> LatentMotion:
     """Looks at states and at what the field makes of them.
 
-    The states alone do not tell: a model may shrink them until its pictures
-    are all one, and move them in their own small measure.
+    The states alone do not tell: a model may shrink them until all its
+    pictures are equal, and move them relative to their own small spread.
 
     Args:
-      states: [rows, size].
-      change: Their rate of change, per frame, [rows, size].
+      states: States [rows, size].
+      change: Rate of change of the states per frame, [rows, size].
       drawn: Pictures of the states.
       carried: Pictures of states + change, of the same shape.
-      recorded: Pictures that were recorded, [rows, ...].
+      recorded: Recorded pictures, [rows, ...].
     Returns: LatentMotion.
     """
     speed = np.linalg.norm(change, axis=-1).mean()

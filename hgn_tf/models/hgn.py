@@ -43,10 +43,12 @@ class Posterior(NamedTuple):
 
 
 class HGNOutput(NamedTuple):
-    """What the path makes of a batch of videos.
+    """Output of HGN for a batch of videos.
 
-    video [batch, time, height, width, channels], about 0 to 1; states over
-    time, q and p [batch, time, ...]; the posterior of the first state.
+    Attributes:
+      video: Drawn frames [batch, time, height, width, channels], about 0 to 1.
+      states: States over time, q and p [batch, time, ...].
+      posterior: Posterior of z.
     """
 
     video: tf.Tensor
@@ -64,11 +66,13 @@ class Motion(NamedTuple):
 class TrainingPath(NamedTuple):
     """The states of a training step, in time around the inferred one.
 
-    states: q and p [batch, span, ...];
-    before: how many of them lie before the inferred one;
-    anchor: the frame that each state was inferred at, int32 [batch];
-    low, high: first and last frame of the video that has a state, [batch];
-    posterior: that of the inferred states.
+    Attributes:
+      states: States in time, q and p [batch, span, ...].
+      before: Number of states before the inferred one.
+      anchor: Frame that each state was inferred at, int32 [batch].
+      low: First frame of the video that has a state, [batch].
+      high: Last frame of the video that has a state, [batch].
+      posterior: Posterior of the inferred states.
     """
 
     states: PhaseState
@@ -94,12 +98,12 @@ class TrainingPath(NamedTuple):
 class HGN(GuardedModel):
     """Learns the laws of motion of a system from videos of it.
 
-    The first `num_inference_frames` frames give a posterior over z, f_psi
-    turns a sample of z into the state (q, p) *at the first frame*, the learned
-    Hamiltonian rolls it out, the decoder draws each frame from q. Trained by
-    `compile`, `fit` on the evidence lower bound (the paper's equation 4, the
-    mean over frames of the reconstruction minus KL(q(z | x) || N(0, 1))) in
-    the constrained form of `losses.Geco`.
+    The first `num_inference_frames` frames give a posterior over z. f_psi
+    turns a sample of z into the state (q, p) *at the first frame*. The learned
+    Hamiltonian rolls the state out, and the decoder draws each frame from q.
+    `compile` and `fit` train the evidence lower bound in the constrained form
+    of `losses.Geco` (the paper's equation 4: the mean over frames of the
+    reconstruction, minus KL(q(z | x) || N(0, 1))).
 
     A training step may decode a few frames only: one drawn from each of
     `num_decoded_frames` equal parts of the horizon, an unbiased estimate of
@@ -109,20 +113,24 @@ class HGN(GuardedModel):
     changes nothing but the count `dropped_steps`.
 
     A latent larger than the system needs can remember the frames of a video
-    instead of learning a law: the encoded states then fill a thin set that
-    the flow leaves, and beyond the trained frames nothing holds. Four
-    arguments, not in the paper, ask for one law. `agreement`: the state that
-    is inferred from a second window of frames, at a random time t, must be
-    the state that the rollout has at t; so the flow keeps to the set of
-    encoded states, where it is trained, and goes on past the horizon.
-    `anchor="random"`: the first window stands anywhere in the video, and the
-    rollout goes both ways. `reversible`: a window read backward gives the
-    same position and the opposite momentum, as in every system without
-    friction or magnetic forces. `positions`: q is what a single frame shows.
-    Otherwise q may hold momenta and constants of the motion too, and the
-    learned energy may be any function of the true one: with K = |p|^2 / 2 and
-    one degree of freedom, a q that is a function of the true position leaves
-    a linear one only, see `networks.QuadraticEnergy`.
+    instead of learning a law. Then the encoded states fill a thin set that the
+    flow leaves, and beyond the trained frames nothing holds. Four arguments,
+    not in the paper, ask for one law:
+
+    - `agreement`: the state inferred from a second window of frames, at a
+      random time t, must be the state that the rollout has at t. So the flow
+      keeps to the set of encoded states, where it is trained, and goes on past
+      the horizon.
+    - `anchor="random"`: the first window stands anywhere in the video, and the
+      rollout goes both ways.
+    - `reversible`: a window read backward gives the same position and the
+      opposite momentum, as in every system without friction or magnetic
+      forces.
+    - `positions`: q is what a single frame shows. Otherwise q may hold momenta
+      and constants of the motion too, and the learned energy may be any
+      function of the true one. With K = |p|^2 / 2, one degree of freedom and a
+      q that is a function of the true position, only a linear function is
+      left, see `networks.QuadraticEnergy`.
 
     Args:
       encoder: Layer, frames -> (mean, log_scale) of z; `networks.Encoder`.
@@ -132,16 +140,18 @@ class HGN(GuardedModel):
       decoder: Layer q -> frame.
       state_net: f_psi, layer z -> (q, p); None splits z into q and p.
       position_net: Layer frame -> q, for `positions`; `networks.PositionNet`.
-      num_inference_frames: Frames that the encoder sees.
-      num_decoded_frames: Frames decoded a training step; None for all.
-      curriculum_steps: Steps until the horizon is the whole video; 0 for none.
-      initial_horizon: Frames of the first horizon.
+      num_inference_frames: Number of frames that the encoder sees.
+      num_decoded_frames: Number of frames decoded per training step; None for
+        all.
+      curriculum_steps: Number of steps until the horizon is the whole video; 0
+        for no curriculum.
+      initial_horizon: Number of frames of the first horizon.
       anchor: "first" or "random". The frame that a training step infers the
         state at. From a random one the rollout goes forward and backward.
         Defaults to "first", as in the paper.
-      rollout_steps: int or None. Steps of a training rollout from the anchor,
-        each way; None for the whole video. Frames further off are not drawn.
-        Defaults to None.
+      rollout_steps: int or None. Number of steps of a training rollout from
+        the anchor, each way; None for the whole video. Frames further off are
+        not drawn. Defaults to None.
       shortest_window: int or None. In training a window at the end of a video
         may have as few frames as this, zeros in place of the others, and so
         may a video that `infer` is given; None for `num_inference_frames`.
@@ -158,19 +168,21 @@ class HGN(GuardedModel):
       positions: float. Weight of the disagreement of q in the rollout with
         what `position_net` makes of the frame at that time alone. It grows in
         as `agreement` does. Defaults to 0.0, as in the paper.
-      integrator: A name in `integrators.INTEGRATORS`.
-      dt: Seconds a step, one step a frame.
-      sample: Sample z in training; False gives the paper's deterministic
-        variant, without the KL term.
-      geco: `losses.Geco`; None for its defaults.
-      seed: Of the noise in training. The noise of a step depends on the seed
+      integrator: Name in `integrators.INTEGRATORS`.
+      dt: Seconds per step. There is one step per frame.
+      sample: Whether z is sampled in training. False gives the paper's
+        deterministic variant, without the KL term.
+      geco: Layer `losses.Geco`; None for its defaults.
+      seed: Seed of the training noise. The noise of a step depends on the seed
         and the number of steps alone, so a resumed run is the same run.
     Call: video [batch, time, height, width, channels], uint8 or floats in
       [0, 1], time at least `num_inference_frames` -> HGNOutput of the
       posterior's mean, every frame decoded.
-    Raises: ValueError: for an argument out of its range, an unknown
-      integrator, and in `fit`, `evaluate`, `predict`, `infer` for frames that
-      do not fit.
+    Raises:
+      ValueError: if an argument is out of its range.
+      ValueError: if there is no such integrator.
+      ValueError: if `fit`, `evaluate`, `predict` or `infer` gets frames that
+        do not fit.
     Source: Toth et al., Hamiltonian Generative Networks (2019), section 3.2.
     """
 
@@ -337,8 +349,8 @@ class HGN(GuardedModel):
         """The phase state at the first frame, from the posterior's mean.
 
         Args:
-          video: [batch, time, height, width, channels], uint8 or floats in
-            [0, 1]; the first `num_inference_frames` frames are used. Of a
+          video: Videos [batch, time, height, width, channels], uint8 or floats
+            in [0, 1]. The first `num_inference_frames` frames are used. Of a
             model with `shortest_window` so many do.
         Returns: PhaseState of shape [batch, ...].
         Raises: ValueError: if the frames do not fit.
@@ -354,9 +366,9 @@ class HGN(GuardedModel):
 
         Args:
           state: PhaseState of shape [batch, ...].
-          num_steps: How many steps, 0 or more.
-          dt: Seconds a step; None for the model's. Negative goes back, half
-            the model's is half speed.
+          num_steps: Number of steps, 0 or more.
+          dt: Seconds per step; None for the model's. Negative steps go back in
+            time. Half the model's is half speed.
         Returns: PhaseState of shape [batch, num_steps + 1, ...].
         Raises: ValueError: if dt is 0 or num_steps negative.
         """
@@ -378,10 +390,11 @@ class HGN(GuardedModel):
         """New motions, from states drawn from the prior z ~ N(0, 1).
 
         Args:
-          num_samples: How many.
-          num_steps: Steps of each; there is one frame more.
-          dt: Seconds a step; None for the model's.
-          seed: Of the prior; equal seeds give equal motions.
+          num_samples: Number of motions.
+          num_steps: Number of steps of each motion, which has one frame more.
+          dt: Seconds per step; None for the model's.
+          seed: Seed of the draws from the prior; equal seeds give equal
+            motions.
         Returns: Motion, video [num_samples, num_steps + 1, ...].
         Raises: ValueError: for a deterministic model, which has no prior.
         """
@@ -406,13 +419,13 @@ class HGN(GuardedModel):
     def motion(self, video) -> LatentMotion:
         """Whether the learned H moves the data, or has collapsed.
 
-        A model may end with a constant image: what |grad H| moves is then next
-        to nothing beside the spread of the states, or of the pictures, or the
-        states are all one.
+        A model can collapse to a constant image. Then the learned field moves
+        the states, or their pictures, by next to nothing relative to their
+        spread, or all states are equal.
 
         Args:
-          video: As in `infer`; the states looked at are those of the rollout
-            over its frames.
+          video: Videos as in `infer`. The states of a rollout over the frames
+            are looked at.
         Returns: LatentMotion; a frame is a step of `dt`.
         """
         path = self.rollout(self.infer(video), video.shape[1] - 1)

@@ -1,8 +1,8 @@
 """Hamiltonian neural networks on states, and their baseline without physics.
 
-A state x [batch, 2 dof] is q and p joined on the last axis. Both models are
-x -> dx/dt and train by `model.fit(x, dx_dt)`; what differs is that the HNN's
-field is that of one learned energy.
+A state x [batch, 2 dof] is q and p joined on the last axis. Both models map x
+to dx/dt and train by `model.fit(x, dx_dt)`. The field of the HNN is that of one
+learned energy; the field of the baseline is free.
 """
 
 import keras
@@ -47,8 +47,8 @@ class StateField(keras.Model):
 
     Args:
       units: Width of each hidden layer.
-      activation: Of the hidden layers, smooth.
-      weight_decay: See `networks.MLP`.
+      activation: Activation of the hidden layers, smooth.
+      weight_decay: Factor of the L2 decay, see `networks.MLP`.
     Attributes:
       inner_steps: A batch that `fit` is given is cut into so many, each one
         step of the optimiser, all in one compiled call.
@@ -76,9 +76,9 @@ class StateField(keras.Model):
 
         Args:
           x: States [rows, dim], or a tf.data.Dataset of batches (x, y).
-          y: dx/dt of the shape of x.
-          *args: Of `keras.Model.fit`.
-          **kwargs: Likewise.
+          y: Derivatives dx/dt of the shape of x.
+          *args: Further arguments of `keras.Model.fit`.
+          **kwargs: Further arguments of `keras.Model.fit`.
         Raises: ValueError: if shapes do not fit or a value is not finite.
         """
         if y is not None:
@@ -186,8 +186,8 @@ class DerivativeNet(StateField):
 
     Args:
       units: Width of each hidden layer.
-      activation: Of the hidden layers.
-      weight_decay: See `networks.MLP`.
+      activation: Activation of the hidden layers.
+      weight_decay: Factor of the L2 decay, see `networks.MLP`.
     Call: x [batch, dim] -> dx/dt [batch, dim].
     Source: Greydanus et al. 2019, Hamiltonian Neural Networks, section 3.
     """
@@ -217,19 +217,21 @@ class HNN(StateField):
 
     Args:
       units: Width of each hidden layer.
-      activation: Of the hidden layers.
-      weight_decay: See `networks.MLP`.
-      separable: Learn K(p) + V(q) in two networks instead of one H(q, p);
-        leapfrog and yoshida4 keep order and volume for those only.
+      activation: Activation of the hidden layers.
+      weight_decay: Factor of the L2 decay, see `networks.MLP`.
+      separable: Whether K(p) + V(q) is learned in two networks instead of one
+        H(q, p). leapfrog and yoshida4 keep order and volume only then.
       dt: Seconds between the states of a path, for the second way.
-      integrator: A name in `integrators.INTEGRATORS`, for the second way.
-      substeps: Integrator steps between two states of a path.
-      start_iterations: Gauss-Newton iterations that fit the start of a path
-        to x0 and all of the path before it is followed; 0 takes x0 as given.
-        One or two remove most of the bias that the noise of x0 leaves.
+      integrator: Name in `integrators.INTEGRATORS`, for the second way.
+      substeps: Number of integrator steps between two states of a path.
+      start_iterations: Number of Gauss-Newton iterations that fit the start of
+        a path to x0 and all of the path before it is followed; 0 takes x0 as
+        given. One or two remove most of the bias that the noise of x0 leaves.
     Call: x [batch, 2 dof] -> dx/dt [batch, 2 dof].
-    Raises: ValueError: for an odd dimension, an unknown integrator, a dt,
-      substeps or start_iterations that cannot be.
+    Raises:
+      ValueError: if the dimension of x is odd.
+      ValueError: if there is no such integrator.
+      ValueError: if dt, substeps or start_iterations is out of its range.
     Source: Greydanus et al. 2019, Hamiltonian Neural Networks, equation 3;
       the second way: Chen et al. 2020, Symplectic Recurrent Neural Networks,
       section 3, where L-BFGS fits the starts now and then; here a few
@@ -297,9 +299,9 @@ class HNN(StateField):
 
         Args:
           x0: States [batch, dim].
-          dt: Seconds a step; negative steps go back in time.
-          num_steps: How many, 0 or more.
-          integrator: A name in INTEGRATORS; None for the model's own.
+          dt: Seconds per step; negative steps go back in time.
+          num_steps: Number of steps, 0 or more.
+          integrator: Name in INTEGRATORS; None for the model's own.
         Returns: [batch, num_steps + 1, dim].
         Raises: ValueError: as `integrators.rollout`.
         """

@@ -30,21 +30,22 @@ class PixelHNNOutput(NamedTuple):
 class PixelHNN(GuardedModel):
     """Encodes pairs of frames to z = (q, p) and learns H(q, p) there.
 
-    Trained by `compile`, `fit`, with x an observation and x' the next one,
+    `compile` and `fit` train, with x an observation and x' the next one,
 
         L_AE  = mean |x - decoder(z)|^2        z = encoder(x)
         L_CC  = mean |p - (q' - q)|^2          (q', p') = encoder(x')
         L_HNN = mean |(z' - z) - field(z)|^2   field = (dH/dp, -dH/dq)
         loss  = L_AE + L_CC + hnn_weight * L_HNN
 
-    plus weight_decay / 2 * |weights|^2, the decay that is coupled into Adam's
-    gradient, which reported losses leave out. Time counts in frames here, as
-    in the paper. An observation is one of two kinds:
+    plus weight_decay / 2 * |weights|^2. This decay is coupled into Adam's
+    gradient, and reported losses leave it out. Time counts in frames here, as
+    in the paper. An observation is one of two kinds.
 
-      Videos: x is the pair of frames (t, t + 1), x' the pair (t + 1, t + 2).
-        A training step draws one t a video; `evaluate` takes them all.
-      Vectors: `fit(x, dx)` with x [rows, size] and x' = x + dx; the HNN
-        paper's x is a frame and its change.
+    Of videos, x is the pair of frames (t, t + 1) and x' the pair (t + 1,
+    t + 2). A training step draws one t per video; `evaluate` takes them all.
+
+    Of vectors, `fit(x, dx)` takes x [rows, size] with x' = x + dx. In the HNN
+    paper x is a frame and its change.
 
     A step whose gradients are not finite changes nothing but the count
     `dropped_steps`.
@@ -53,22 +54,25 @@ class PixelHNN(GuardedModel):
       encoder: Layer, observation -> z [batch, 2 dof].
       decoder: Layer, z -> observation.
       dynamics: `HNN` on z, or `DerivativeNet` for the baseline without
-        physics, each with its own weight decay; None for the paper's HNN,
-        2 x 200 tanh, with the one given here.
+        physics, each with its own weight decay. None for the paper's HNN,
+        2 x 200 tanh, with the weight decay given here.
       dt: Seconds between frames, the unit of `rollout`.
-      hnn_weight: 0.1 in the paper.
-      weight_decay: Of encoder and decoder, 1e-5 in the paper.
-      seed: Of the draws in training. Those of a step depend on the seed and
-        the number of steps alone, so a resumed run is the same run.
+      hnn_weight: Weight of L_HNN, 0.1 in the paper.
+      weight_decay: Factor of the L2 decay of encoder and decoder, 1e-5 in the
+        paper.
+      seed: Seed of the draws in training. The draws of a step depend on the
+        seed and the number of steps alone, so a resumed run is the same run.
     Attributes:
       num_inference_frames: 2, what a state is inferred from.
       sample: False: there is no prior to sample from.
     Call: videos [batch, time, height, width, channels], uint8 or floats in
       [0, 1], of which the first pair is taken, or vectors [batch, size] ->
       PixelHNNOutput.
-    Raises: ValueError: for an argument out of its range, networks that do not
-      fit each other, and in `fit`, `evaluate`, `predict`, `infer` for data
-      that do not fit.
+    Raises:
+      ValueError: if an argument is out of its range.
+      ValueError: if the networks do not fit each other.
+      ValueError: if `fit`, `evaluate`, `predict` or `infer` gets data that do
+        not fit.
     Source: the HGN paper, A.3; Greydanus et al. 2019, Hamiltonian Neural
       Networks, section 5.
     """
@@ -149,8 +153,8 @@ class PixelHNN(GuardedModel):
           x: Videos, dictionaries with a "video", vectors [rows, size], or a
             tf.data.Dataset of batches of videos or of pairs (x, y).
           y: For vectors, the change to the next one.
-          *args: Of `keras.Model.fit`.
-          **kwargs: Likewise.
+          *args: Further arguments of `keras.Model.fit`.
+          **kwargs: Further arguments of `keras.Model.fit`.
         """
         return super().fit(self._prepare(x, y, needed=3), y, *args, **kwargs)
 
@@ -181,9 +185,9 @@ class PixelHNN(GuardedModel):
 
         Args:
           state: PhaseState of shape [batch, dof].
-          num_steps: How many steps, 0 or more.
-          dt: Seconds a step; None for the model's, a frame. Negative goes
-            back, half the model's is half speed.
+          num_steps: Number of steps, 0 or more.
+          dt: Seconds per step; None for the model's, one frame. Negative steps
+            go back in time. Half the model's is half speed.
         Returns: PhaseState of shape [batch, num_steps + 1, dof].
         Raises:
           ValueError: if dt is 0 or num_steps negative.
@@ -233,12 +237,12 @@ class PixelHNN(GuardedModel):
     def motion(self, x) -> LatentMotion:
         """Whether the learned field moves the data, or has collapsed.
 
-        A pixel HNN may end with a constant image: what the field, and with it
-        |grad H|, moves is then next to nothing beside the spread of the
-        states, or of the pictures, or the states are all one point.
+        A model can collapse to a constant image. Then the learned field moves
+        the states, or their pictures, by next to nothing relative to their
+        spread, or all states are equal.
 
         Args:
-          x: As in `infer`; of videos every pair is looked at.
+          x: Observations as in `infer`. Of videos every pair is looked at.
         Returns: LatentMotion.
         """
         x = self._prepare(x, None, needed=2)

@@ -21,12 +21,12 @@ class GuardedModel(keras.Model):
     A model defines `_step(data)`, which calls `_descend` and `_track`.
 
     Args:
-      seed: Of the noise in training.
+      seed: Seed of the training noise.
     Attributes:
-      steps: How many steps there were, the dropped ones included.
-      dropped_steps: How many were left out.
-      inner_steps: A batch that `fit` is given is cut into so many, each one
-        step of the optimiser, all in one compiled call.
+      steps: Number of steps so far, the dropped ones included.
+      dropped_steps: Number of steps that were left out.
+      inner_steps: Number of parts that a batch of `fit` is cut into. Each part
+        is one step of the optimiser, all in one compiled call.
     """
 
     def __init__(self, seed: int = 0, **kwargs):
@@ -52,10 +52,11 @@ class GuardedModel(keras.Model):
         weighted_metrics=None,
         **kwargs,
     ) -> None:
-        """As `keras.Model.compile`, without losses and metrics of yours.
+        """As `keras.Model.compile`, without your own losses and metrics.
 
-        Raises: ValueError: if one is given. The model has an objective of its
-          own; those would be left out without a word.
+        The model has its own objective, which would leave them out silently.
+
+        Raises: ValueError: if a loss or a metric is given.
         """
         given = {
             "loss": loss,
@@ -200,13 +201,13 @@ class GuardedModel(keras.Model):
 def run_steps(step: Callable, data, count: int) -> None:
     """Cuts a batch into `count` equal parts and makes a step with each.
 
-    Small networks wait for the next batch longer than they compute; so a
-    batch that `fit` is given holds those of several steps, one after another.
+    Small networks wait for the next batch longer than they compute. So a batch
+    of `fit` holds the batches of several steps, one after another.
 
     Args:
       step: Callable, a part of the data -> anything, as `train_step`.
-      data: Tensors, or a structure of them, [count * batch, ...].
-      count: How many steps, a number.
+      data: Tensors, or a structure of tensors, [count * batch, ...].
+      count: Number of steps.
     """
     if count == 1:
         step(data)

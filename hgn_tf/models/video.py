@@ -36,8 +36,8 @@ def to_float_video(data) -> tf.Tensor:
     """The video of what a dataset gives, as float32 in [0, 1].
 
     Args:
-      data: As `extract_video` takes it, [batch, time, height, width, channels],
-        uint8 or floats.
+      data: Videos as `extract_video` takes them, [batch, time, height, width,
+        channels], uint8 or floats.
     Returns: float32 of the same shape.
     """
     video = tf.convert_to_tensor(extract_video(data))
@@ -47,7 +47,7 @@ def to_float_video(data) -> tf.Tensor:
 
 
 def num_pixels(video: tf.Tensor) -> int:
-    """Numbers a frame: height * width * channels."""
+    """Numbers per frame: height * width * channels."""
     _, _, height, width, channels = video.shape
     return height * width * channels
 
@@ -55,14 +55,14 @@ def num_pixels(video: tf.Tensor) -> int:
 def draw_times(count: int, low, high, seed) -> tf.Tensor:
     """One frame from each of `count` equal parts of the frames low to high.
 
-    Uniform over them, so that a mean over the drawn frames is an unbiased
-    estimate of the mean over all; from parts, because that varies less than
-    independent draws.
+    The draws are uniform over these frames, so that a mean over the drawn
+    frames is an unbiased estimate of the mean over all. Draws from parts vary
+    less than independent draws.
 
     Args:
-      count: int. How many frames of each example.
+      count: int. Number of frames per example.
       low: First frame of each example, whole numbers [batch].
-      high: Last one, [batch].
+      high: Last frame of each example, [batch].
       seed: Two integers; the draws differ between examples.
     Returns: int32 [batch, count].
     """
@@ -81,8 +81,8 @@ def cut_windows(video, start, length: int, step: int = 1) -> tf.Tensor:
     Args:
       video: Floats [batch, time, height, width, channels].
       start: First frame of each window, int32 [batch].
-      length: int. Frames per window. Those outside of the video are zero.
-      step: int. 1 to go forward in time, -1 to go back. Defaults to 1.
+      length: int. Frames per window. Frames outside of the video are zero.
+      step: int. 1 for forward in time, -1 for backward. Defaults to 1.
     Returns: [batch, length, height, width, channels].
     """
     times, last = start[:, tf.newaxis] + step * tf.range(length), video.shape[1]
@@ -134,7 +134,7 @@ def consecutive_pairs(data, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
         takes them, or vectors and their change (x, dx), both [batch, size].
       seed: Two integers, for one pair of pairs drawn from each video; None
         for all of them.
-    Returns: two of [rows, 2, height, width, channels] or [batch, size].
+    Returns: Two arrays [rows, 2, height, width, channels] or [batch, size].
     """
     x = to_float_video(data)
     if len(x.shape) == 2:
@@ -156,9 +156,9 @@ def check_frames(video, num_inference_frames, frame_shape=None):
 
     Args:
       video: Array or tensor.
-      num_inference_frames: Least number of frames.
+      num_inference_frames: Smallest number of frames.
       frame_shape: (height, width, channels) of a built model, or None.
-    Returns: the video as a tensor of uint8 or floats.
+    Returns: The video as a tensor of uint8 or floats.
     Raises:
       TypeError: if the numbers are neither uint8 nor floats.
       ValueError: if rank, size, number of frames or range do not fit, or a
@@ -174,12 +174,12 @@ def check_frames(video, num_inference_frames, frame_shape=None):
 def check_data(data, num_inference_frames, frame_shape=None):
     """As `check_frames`, on what `fit` takes: arrays or a tf.data.Dataset.
 
-    Of a dataset the kind and shape of its elements are looked at; uint8 cannot
-    be out of range, floats are checked on the first element. Where the number
-    of frames is unknown, as `tfds.load` gives it, the first element's holds
-    for all.
+    Of a dataset the kind and shape of the elements are checked. uint8 cannot
+    be out of range; floats are checked on the first element. If the number of
+    frames is unknown, as with `tfds.load`, that of the first element holds for
+    all.
 
-    Returns: the data, of known length now, and the shape of its videos.
+    Returns: The data, of known length now, and the shape of its videos.
     """
     if not isinstance(data, tf.data.Dataset):
         video = check_frames(
@@ -207,10 +207,10 @@ def check_observations(x, y, needed: int, seen: tuple | None):
 
     Args:
       x: Videos or vectors, arrays or a tf.data.Dataset.
-      y: The change of vectors, or None.
-      needed: Frames that a video must have.
+      y: Change of the vectors, or None.
+      needed: Number of frames that a video must have.
       seen: Shape of an observation of a built model, or None.
-    Returns: the data, of known length now, and their shape.
+    Returns: The data, of known length now, and their shape.
     Raises:
       TypeError: if frames are neither uint8 nor floats.
       ValueError: if something does not fit.

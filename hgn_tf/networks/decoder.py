@@ -83,8 +83,8 @@ class Decoder(keras.layers.Layer):
       channels: Number of channels of the frame.
       seed_shape: Shape [height, width, channels] that a flat q is brought to.
       block_activation: Keras activation at the end of a block, or None.
-      grey_start: bool. Draw the same grey frame at first, as `DenseDecoder`
-        does and for the same reason. Defaults to False.
+      grey_start: bool. Whether the first frames are one grey, as those of
+        `DenseDecoder` and for the same reason. Defaults to False.
     Call: q [batch, *state_shape] -> [batch, height, width, channels].
     """
 

@@ -20,8 +20,8 @@ def serialize_parts(layer: keras.Layer, *names: str) -> dict:
     """The configurations of a layer's parts, for its `get_config`.
 
     Args:
-      layer: Has the parts as attributes.
-      *names: Of the attributes.
+      layer: Layer that has the parts as attributes.
+      *names: Names of the attributes.
     """
     serialize = keras.saving.serialize_keras_object
     return {name: serialize(getattr(layer, name)) for name in names}
@@ -31,8 +31,8 @@ def deserialize_parts(config: dict, *names: str) -> dict:
     """A configuration with its parts as layers, for `from_config`.
 
     Args:
-      config: Of `get_config`; it is left as it is.
-      *names: Of the parts. One that is missing, or None, stays so.
+      config: Configuration of `get_config`; it is not changed.
+      *names: Names of the parts. One that is missing, or None, stays so.
     """
     parts = {
         name: keras.saving.deserialize_keras_object(config[name])
