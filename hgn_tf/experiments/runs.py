@@ -68,7 +68,7 @@ class Run(NamedTuple):
     """A run of a table.
 
     Attributes:
-      group: What the run is on: a system, task or density.
+      group: System, task or density of the run.
       model: Row of the table.
       config: Settings, a frozen dataclass with a seed.
     """
@@ -88,7 +88,7 @@ def list_runs(
     num_seeds: int,
     make_config: Callable[[str, str, int], Any],
 ) -> list[Run]:
-    """The runs of a table: all of a seed before those of the next.
+    """The runs of a table, all runs of a seed before those of the next.
 
     Args:
       rows: Group -> models.
@@ -116,14 +116,14 @@ def run_table(
 ) -> Iterator[Result]:
     """Yields the result of each run, made now or found.
 
-    A finished run leaves <name>.json and is not made again, so a table that
-    was stopped goes on with the run that it was at.
+    A finished run leaves <name>.json and is not made again. So a table that
+    was stopped goes on with the run that was not finished.
 
     Args:
       runs: The runs, in their order.
       make: Callable (run, its folder) -> its result.
-      results_dir: Where the JSON files go.
-      runs_dir: Where the runs' folders go.
+      results_dir: Folder of the JSON files.
+      runs_dir: Folder of the runs' folders.
     """
     for run in runs:
         path = results_dir / f"{run.name}.json"
@@ -181,9 +181,9 @@ def check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     """Names are known ones.
 
     Args:
-      what: What they are names of.
-      names: The names.
-      known: Those that there are.
+      what: Kind of the names.
+      names: Names to check.
+      known: Known names.
     Raises: ValueError: if one is unknown.
     """
     known = list(known)
@@ -201,10 +201,10 @@ def parse_settings(
     exponents too; float takes finite numbers; str takes all.
 
     Args:
-      pairs: Such as "num_steps=2e3".
+      pairs: Pairs such as "num_steps=2e3".
       kind: Dataclass of the settings.
       fixed: Fields that are not set this way.
-    Returns: name -> value.
+    Returns: Name -> value.
     Raises: ValueError: if a pair, name or value does not fit.
     """
     types = {
@@ -351,7 +351,7 @@ def is_mistake(error: BaseException) -> bool:
 
 
 def costs(log: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """What training cost, the fields of a Result.
+    """The cost of training, as fields of a Result.
 
     Args:
       log: Rows of log.csv, one per epoch.

@@ -19,16 +19,16 @@ def cell(
 ) -> str:
     """A measure of the seeds of a model: mean +- standard deviation.
 
-    "+-" is the standard deviation over seeds, with n - 1. One seed has none,
-    nor has what the data alone decide. Runs without a value are counted, as
-    "0.123, 2 without".
+    "+-" is the standard deviation over seeds, with n - 1. One seed has none.
+    Numbers that the data alone decide have none either. Runs without a value
+    are counted, as "0.123, 2 without".
 
     Args:
       results: Results of the seeds.
       name: Key of the measure.
-      metric: How it is written.
-      spread: False where the results differ in more than the seed.
-    Returns: the text; nothing if no run has a value.
+      metric: Entry of the catalogue, with the format.
+      spread: Whether the results differ in the seed alone.
+    Returns: The text; empty if no run has a value.
     """
     values = [result.metrics.get(name) for result in results]
     found = [value for value in values if value is not None]

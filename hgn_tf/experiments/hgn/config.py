@@ -21,10 +21,10 @@ class Config:
     Attributes:
       dataset: Name of a dataset and config.
       budget: Name in BUDGETS that the settings came from.
-      seed: Of weights, order of the data and noise.
+      seed: Seed of weights, order of the data and noise.
       model: "hgn", or "pixel_hnn" for the paper's baseline.
-      form: The networks. Of an HGN "paper" for convolutional ones (A.1) or
-        "flat" for MLPs, of a pixel HNN "dense" for MLPs or "conv" for HGN's
+      form: Form of the networks. For an HGN "paper" is convolutional (A.1) and
+        "flat" has MLPs. For a pixel HNN "dense" has MLPs and "conv" has HGN's
         encoder and decoder (A.3).
       filters: Channels of the convolutions of "paper" and "conv".
       latent_size: Channels of q and of p (A.1: 16), or their length if flat;
@@ -43,7 +43,7 @@ class Config:
       integrator: Name of the integrator.
       sample: Whether z is sampled.
       num_inference_frames: Frames the state is inferred from (A.1: all).
-      num_decoded_frames: Frames decoded a step; 0 for all (A.1).
+      num_decoded_frames: Frames decoded per step; 0 for all (A.1).
       curriculum_steps: Steps until all frames are decoded; not in the paper.
       initial_horizon: First frames that are decoded.
       anchor: Frame that training infers a state at, "first" (paper) or
@@ -54,23 +54,23 @@ class Config:
         `num_inference_frames`.
       agreement: Weight of the disagreement between windows, see `HGN`; 0 in
         the paper.
-      agreement_from: Step up to which that weight is 0.
-      agreement_to: Step from which on it is whole.
+      agreement_from: Step up to which the weight is 0.
+      agreement_to: Step from which the weight is whole.
       num_windows: Second windows per video and step.
-      reversible: Whether half of those are read backward.
+      reversible: Whether half of the second windows are read backward.
       positions: Weight of the disagreement of q with what a single frame
         shows, see `HGN`; 0 in the paper.
-      tolerance: GECO's mean squared error a pixel, above the noise floor of
-        the data. Not in the paper; DeepMind's later configuration: 0.001 in
-        all, on other pictures.
+      tolerance: Mean squared error per pixel that GECO allows above the noise
+        floor of the data. Not in the paper; DeepMind's later configuration
+        has 0.001 in all, on other pictures.
       geco_limit: Highest multiplier of GECO, which starts at 1. With 1 it
         can only fall: the loss is at most the ELBO's. Not in the paper.
       num_steps: Optimiser steps; DeepMind's later configuration: 500,000.
       steps_per_epoch: Steps between checkpoints.
-      batch_size: Videos a step; DeepMind's later configuration: 128.
-      reversed_videos: Whether half of them are shown last frame first; not in
-        the paper.
-      learning_rate: Adam's, after `warmup_steps` (A.1: 1.5e-4).
+      batch_size: Videos per step; DeepMind's later configuration: 128.
+      reversed_videos: Whether half of the videos are shown last frame first;
+        not in the paper.
+      learning_rate: Learning rate of Adam after `warmup_steps` (A.1: 1.5e-4).
       warmup_steps: Steps of a linear warm-up; not in the paper.
       final_learning_rate: Fraction left at the end of a cosine decay; 1 for a
         constant rate, as in the paper.
@@ -234,8 +234,9 @@ def train_command(config: Config, run_dir: pathlib.Path) -> str:
 def make_model(config: Config, builder) -> HGN | PixelHNN:
     """The compiled and built model of a run.
 
-    Raises: ValueError: for an unknown model or form, or a tolerance that a
-      constant image meets.
+    Raises:
+      ValueError: if there is no such model or form.
+      ValueError: if a constant image meets the tolerance.
     """
     kinds = {"hgn": _make_hgn, "pixel_hnn": _make_pixel_hnn}
     if config.model not in kinds:

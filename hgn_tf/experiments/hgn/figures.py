@@ -78,10 +78,10 @@ def write_figures(
     """Draws the runs of seed 0 of a system.
 
     Args:
-      system: A name in config.SYSTEMS.
-      runs_dir: Where the table left its folders.
-      out_dir: Where <system>-figure6.png, -figure7.png and -figure8.png go;
-        the last two are those of hgn_leapfrog.
+      system: Name in config.SYSTEMS.
+      runs_dir: Folder of the table's runs.
+      out_dir: Folder of <system>-figure6.png, -figure7.png and -figure8.png.
+        The last two are drawn from hgn_leapfrog.
       models: Rows of the table; None for all.
       data_dir: TFDS's folder; None for its default.
     Returns: paths of the files.

@@ -92,23 +92,23 @@ def make_tables(
     progress: Callable[[str], None] = lambda line: None,
     **changes,
 ) -> str:
-    """Runs what is not done yet of both tables; writes table1.md and JSON.
+    """Makes the missing runs of both tables; writes table1.md and JSON.
 
-    The text is made of all results of the budget that are there, whichever
-    runs were asked for.
+    The text shows all results of the budget that are there, whichever runs
+    were asked for.
 
     Args:
       budget: A key of DATASETS.
       systems: Names in SYSTEMS; None for all.
       num_seeds: Number of seeds, 0 .. num_seeds - 1.
       models: Rows; None for all. A table without such a row is left out.
-      results_dir: Where table1.md, table1/ and table1_forecast/ go; with
-        another budget than cpu table1_paper.md and so on.
+      results_dir: Folder of table1.md, table1/ and table1_forecast/; of a
+        budget other than cpu, table1_paper.md and so on.
       data_dir: TFDS's folder; None for its default.
-      runs_dir: Where the runs' folders go, under the same names.
-      verbose: As in `model.fit`.
+      runs_dir: Folder of the runs' folders, under the same names.
+      verbose: Verbosity of `model.fit`.
       figures: Whether to draw figures 6, 7 and 8 into table1/ too.
-      progress: Called with a line after each run.
+      progress: Callable that gets a line after each run.
       **changes: Settings of the budget, for all runs.
     Returns: the tables as Markdown.
     Raises: ValueError: for an unknown budget, system, model or table, no
@@ -177,11 +177,10 @@ def run(
       num_seeds: Number of seeds, 0 .. num_seeds - 1.
       models: Rows of the table; None for all.
       table: A key of TABLES.
-      results_dir: Where the JSON of each run goes.
-      runs_dir: Where the folder of each run goes, with its model.keras and
-        report.html.
+      results_dir: Folder of the JSON of each run.
+      runs_dir: Folder of the runs' folders, with model.keras and report.html.
       data_dir: TFDS's folder; None for its default.
-      verbose: As in `model.fit`.
+      verbose: Verbosity of `model.fit`.
       **changes: Settings of the budget, for all runs.
     Raises: ValueError: for an unknown budget, system, model or table, or no
       seed.

@@ -30,13 +30,13 @@ def train(
     """Makes the dataset if needed, then trains, or goes on where it was.
 
     Args:
-      config: The run.
-      run_dir: Its folder; a folder of the same run is gone on with.
+      config: Settings of the run.
+      run_dir: Folder of the run. In a folder of the same run training goes on.
       data_dir: TFDS's folder; None for its default.
-      num_workers: Processes that generate the dataset.
-      verbose: As in `model.fit`.
-      progress: Told what the measures of validation compare with.
-    Returns: the trained model, which is also in `model.keras`.
+      num_workers: Number of processes that generate the dataset.
+      verbose: Verbosity of `model.fit`.
+      progress: Callable that gets lines on what validation compares with.
+    Returns: The trained model, which is also in `model.keras`.
     Raises: ValueError: if the folder holds another run or other things.
     """
     builder = data.get_builder(config.dataset, data_dir, num_workers)
@@ -96,10 +96,10 @@ def evaluate(
       run_dir: Folder of the run.
       data_dir: TFDS's folder; None for its default.
       num_examples: Number of examples of the split test; None for all.
-      experiment: Name of what the run belongs to.
-      model_name: Name of the model in the result; None for one made of the
+      experiment: Name of the experiment that the run belongs to.
+      model_name: Name of the model in the result; None for a name made of the
         settings.
-    Returns: what is in metrics.json.
+    Returns: The result, as in metrics.json.
     Raises: ValueError: if the folder holds no trained run.
     """
     config, model = load(run_dir)
@@ -138,8 +138,8 @@ def make_preset(
       name: Name of the preset.
       data_dir: TFDS's folder; None for its default.
       num_examples: Number of examples of the split test; None for all.
-      folder: Where presets are.
-    Returns: the card: metrics.json of the run, with the measures of the
+      folder: Folder of the presets.
+    Returns: The card: metrics.json of the run, with the measures of the
       rounded weights.
     Raises: ValueError: if the folder holds no HGN that is both.
     """

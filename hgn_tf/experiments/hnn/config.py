@@ -25,15 +25,15 @@ class Task:
 
     Attributes:
       num_steps: Steps of Adam at 1e-3.
-      batch_size: Rows a step; 0 for all.
-      weight_decay: L2 coupled into the gradient.
+      batch_size: Rows per step; 0 for all.
+      weight_decay: Factor of the L2 decay coupled into the gradient.
       horizon: Seconds of a trial.
       num_points: Points of a trial.
       rtol: Relative tolerance of RK45.
       stretch: Factor on the horizon from each trial to the next in the
         published energy figure, where it grows by an oversight.
-      inner_steps: At most so many steps in one compiled call; the rows of
-        that many batches are gathered at once.
+      inner_steps: Largest number of steps in one compiled call, whose batches
+        are gathered at once.
       window: Steps of the paths that `hnn_rollout` is trained on; 0 where
         that model has no row. Not in the paper.
     """
@@ -76,20 +76,20 @@ class Config:
     """A run. Defaults of `hnn_rollout` are of this project, others published.
 
     Attributes:
-      task: A key of TASKS.
-      model: A name in MODELS.
+      task: Key of TASKS.
+      model: Name in MODELS.
       seed: Seed of weights and of the order of the rows; the data stay the
         same.
       num_steps: Optimiser steps, a multiple of 25.
-      batch_size: Rows, or paths, a step; 0 for all.
-      weight_decay: L2 coupled into the gradient.
+      batch_size: Rows, or paths, per step; 0 for all.
+      weight_decay: Factor of the L2 decay coupled into the gradient.
       units: Width of each hidden layer.
-      learning_rate: Adam's, at the first step.
-      final_rate: At the last, as a fraction of that, on half a cosine; 1
-        keeps it constant, as published.
+      learning_rate: Learning rate of Adam at the first step.
+      final_rate: Learning rate at the last step as a fraction of the first, on
+        half a cosine; 1 keeps it constant, as published.
       window: Steps of a training path; 0 matches derivatives.
       substeps: Leapfrog steps between two states of a path.
-      start_iterations: See `HNN`.
+      start_iterations: Number of iterations that fit a start, see `HNN`.
     """
 
     task: str
@@ -183,8 +183,8 @@ def _make_pixel_hnn(
 
     Args:
       dynamics: The field of the latent state, without weight decay.
-      observation_size: Numbers of a row of the dataset.
-      weight_decay: Of the autoencoder.
+      observation_size: Numbers per row of the dataset.
+      weight_decay: Factor of the L2 decay of the autoencoder.
       dt: Seconds between rows.
     """
     parts = networks.dense_pair_networks(
@@ -196,7 +196,7 @@ def _make_pixel_hnn(
 
 
 def inner_steps(config):
-    """Steps a compiled call: what divides an epoch, within the limit."""
+    """Steps per compiled call: what divides an epoch, within the limit."""
     return most_inner_steps(
         config.num_steps // EPOCHS, TASKS[config.task].inner_steps
     )

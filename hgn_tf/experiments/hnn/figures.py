@@ -22,12 +22,12 @@ def write_figures(
     """Draws the models of seed 0 that are there, beside the truth.
 
     Args:
-      task: A key of TASKS.
-      runs_dir: Where the table left its models.
-      out_dir: Where the PNG files go: <task>-energy.png with the true H along
+      task: Key of TASKS.
+      runs_dir: Folder of the table's runs.
+      out_dir: Folder of the PNG files: <task>-energy.png with the true H along
         the paths of each model, and <task>-phase-<model>.png.
       data_dir: TFDS's folder; None for its default.
-    Returns: paths of the files.
+    Returns: Paths of the files.
     """
     truth = truths.load_truth(task, data_dir)
     times = truth.times

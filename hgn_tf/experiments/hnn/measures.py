@@ -55,12 +55,12 @@ def score_model(model, name: str, truth: Truth) -> dict[str, float]:
         noisy states; no field can be judged by a loss near them.
 
     Args:
-      model: With `time_derivative` and `integrate`; on the pixel pendulum a
-        PixelHNN, which has the measures of `score_pixels` too.
-      name: A key of TASKS.
-      truth: Of that task.
-    Returns: Name -> number; what the real and the pixel pendulum have no
-      truth for is left out.
+      model: Model with `time_derivative` and `integrate`; on the pixel
+        pendulum a PixelHNN, which has the measures of `score_pixels` too.
+      name: Key of TASKS.
+      truth: Truth of the task.
+    Returns: Name -> number. Measures without a truth are left out, on the real
+      and the pixel pendulum.
     """
     results = {}
     if name == PIXELS:
@@ -104,9 +104,9 @@ def score_long(model, name: str, truth: Truth) -> dict[str, float]:
         10 times the horizon, over the spread of H among the starts.
 
     Args:
-      model: With `integrate`, or a PixelHNN.
-      name: A key of TASKS.
-      truth: Of that task.
+      model: Model with `integrate`, or a PixelHNN.
+      name: Key of TASKS.
+      truth: Truth of the task.
     Returns: Name -> number.
     """
     times = truth.long_times
@@ -180,7 +180,7 @@ def score_pixels(reader: StateReader, truth: Truth) -> dict[str, float]:
         frame kept, and of the mean frame of the split train.
       encoded_mse: Mean squared error of angle and velocity read from the
         true rows: what the reading alone is off by.
-      gradient_norm: Mean |grad H| on the test rows, latent units a row; of
+      gradient_norm: Mean |grad H| on the test rows, latent units per row; of
         the baseline |dz/dt|.
       gradient_norm_share: The same over the spread of the latent states.
       collapsed: 1 if the field moves next to nothing, see `PixelHNN.motion`.

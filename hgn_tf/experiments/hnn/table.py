@@ -89,20 +89,20 @@ def make_tables(
     figures: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Runs what is not done yet; writes hnn_table.md and hnn_table/*.json.
+    """Makes the missing runs; writes hnn_table.md and hnn_table/*.json.
 
-    The text is made of all results that are there, whichever were asked for.
+    The text shows all results that are there, whichever were asked for.
 
     Args:
       tasks: Keys of TASKS; None for all.
       num_seeds: Number of seeds, 0 .. num_seeds - 1.
       models: Names in MODELS; None for all that a task has.
-      results_dir: Where the results go.
+      results_dir: Folder of the results.
       data_dir: TFDS's folder; None for its default.
-      runs_dir: Where the models go.
+      runs_dir: Folder of the models.
       figures: Whether to draw energies and phase portraits too.
-      progress: Called with a line after each run.
-    Returns: the tables as Markdown.
+      progress: Callable that gets a line after each run.
+    Returns: The tables as Markdown.
     """
     folder = results_dir / "hnn_table"
     for result in run(tasks, num_seeds, models, folder, runs_dir, data_dir):
@@ -131,8 +131,8 @@ def run(
       tasks: Keys of TASKS; None for all.
       num_seeds: Number of seeds, 0 .. num_seeds - 1.
       models: Names in MODELS; None for all that a task has.
-      results_dir: Where the JSON of each run goes.
-      runs_dir: Where the folder of each run goes, with its model.keras.
+      results_dir: Folder of the JSON of each run.
+      runs_dir: Folder of the runs' folders, with model.keras.
       data_dir: TFDS's folder; None for its default.
     Raises: ValueError: for an unknown task or model, or no seed.
     """

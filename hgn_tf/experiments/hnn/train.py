@@ -29,9 +29,9 @@ def train_and_score(
     """Trains and measures a model; leaves model.keras in `run_dir`.
 
     Args:
-      config: The run.
-      truth: What its task is measured against.
-      run_dir: The run's folder.
+      config: Settings of the run.
+      truth: Truth of the task, to measure against.
+      run_dir: Folder of the run.
     """
     keras.utils.set_random_seed(config.seed)
     model = make_model(config, truth.rows["train"])
@@ -75,9 +75,9 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Batches (x, dx_dt), or (x0, path) if the config has a window.
 
-    Each holds those of `inner_steps` steps, one after another. They are drawn
-    with replacement from the seed and their number alone. Paper: a new
-    permutation a step; here that costs more than the step.
+    Each holds the batches of `inner_steps` steps, one after another. They are
+    drawn with replacement from the seed and their number alone. Paper: a new
+    permutation per step; here that costs more than the step.
     """
     if config.window:
         x, y = make_paths(rows, config.window)

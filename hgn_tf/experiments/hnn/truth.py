@@ -23,7 +23,7 @@ class Truth:
       rows: Split -> feature -> array of the dataset, float32, sorted by
         trajectory and time.
       start: States at time 0 of the trials, [trials, dim]; of the pixel
-        pendulum what is seen then, [trials, pixels].
+        pendulum the observations then, [trials, pixels].
       times: Seconds of the points of a trial, [time].
       path: True states, [trials, time, dim]; of the pixel pendulum angle and
         velocity.
@@ -31,7 +31,7 @@ class Truth:
         [trials, time].
       published_path: True states at those, [trials, time, dim].
       long_times: Seconds up to 10 times the horizon, [time].
-      system: What moves; None for the real and the pixel pendulum.
+      system: System that moves; None for the real and the pixel pendulum.
     """
 
     rows: dict[str, dict[str, np.ndarray]]
@@ -115,8 +115,8 @@ def make_paths(rows: dict[str, np.ndarray], window: int):
     """Every stretch of `window` steps of the noisy trajectories.
 
     Args:
-      rows: Of a dataset, sorted by trajectory and time.
-      window: Steps of a path.
+      rows: Rows of a dataset, sorted by trajectory and time.
+      window: Number of steps of a path.
     Returns: x0 [paths, dim] and the states after it [paths, window, dim].
     Raises: ValueError: if a trajectory is shorter than that.
     """

@@ -25,7 +25,7 @@ class Variant:
         them; a prior as `priors.distribution_config` writes it.
       learning_rate: Adam's at the start of its cosine decay.
       densities: Names of those with a row of it; None for all of the table.
-      changes: Of settings, by the name of the density they are for.
+      changes: Changes of settings, by the name of the density they are for.
     """
 
     kind: str = "nhf"
@@ -136,14 +136,15 @@ class Config:
       model: Name of a row of a table.
       kind: "nhf" or a name in `baselines.FLOWS`.
       settings: Arguments of the model.
-      seed: Of weights, noise and training points; test points stay the same.
+      seed: Seed of weights, noise and training points; test points stay the
+        same.
       num_steps: Optimiser steps, a multiple of 20 (paper: unknown).
-      batch_size: Fresh points a step.
-      learning_rate: Adam's at the start of its cosine decay.
-      num_points: Test points.
-      num_bound_points: The first of them, for an NHF: its density costs
-        `num_samples` times a flow's.
-      num_samples: Momenta a test point.
+      batch_size: Fresh points per step.
+      learning_rate: Learning rate of Adam at the start of a cosine decay.
+      num_points: Number of test points.
+      num_bound_points: Number of the first test points that an NHF is measured
+        on, since its density costs `num_samples` times a flow's.
+      num_samples: Momenta per test point.
     """
 
     density: str
@@ -165,7 +166,7 @@ def make_config(density: str, model: str, seed: int = 0, **changes) -> Config:
     Args:
       density: A key of `densities.DENSITIES`.
       model: A row of a table in `TABLES`.
-      seed: Of the run.
+      seed: Seed of the run.
       **changes: Attributes of Config; what `settings` has is added to the
         row's.
     Raises: ValueError: if the density, the model or a setting is unknown, or
@@ -214,9 +215,10 @@ def make_model(
       kind: "nhf" or a name in `baselines.FLOWS`.
       settings: Arguments of the model.
       density: What it will be trained on.
-      learning_rate: Adam's first; it falls to 0 along a cosine.
-      num_steps: Of the cosine.
-      seed: Of the noise in training; weights take Keras's.
+      learning_rate: First learning rate of Adam, which falls to 0 along a
+        cosine.
+      num_steps: Number of steps of the cosine.
+      seed: Seed of the training noise; weights take Keras's.
     Raises: ValueError: for an unknown kind or argument.
     """
     if kind == "nhf":

@@ -22,8 +22,8 @@ def write_figure(model, density: Density, path: pathlib.Path) -> None:
 
     Args:
       model: NHF or NormalizingFlow, trained.
-      density: The truth.
-      path: Of the PNG.
+      density: True density.
+      path: Path of the PNG.
     """
     if density.dim != 2:
         return

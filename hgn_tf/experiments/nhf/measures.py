@@ -60,7 +60,7 @@ def score_model(
       effective_samples: Mean over points, out of num_samples, of an NHF.
       nonfinite: Test points whose ln p_model is not finite.
       grid_mass: Integral of p_model over [-5.5, 5.5]^2; a density has 1 less
-        what lies outside. Of an NHF estimated with 64 momenta a point.
+        what lies outside. Of an NHF estimated with 64 momenta per point.
       parameters: That are trained.
       sample_seconds: CPU-seconds to draw 10,000 points.
       log_prob_seconds: CPU-seconds for ln p of 10,000 points, from the time
@@ -70,10 +70,11 @@ def score_model(
 
     Args:
       model: NHF or NormalizingFlow.
-      density: The truth.
-      num_points: Test points.
-      num_bound_points: The first of them that an NHF is measured on.
-      num_samples: Momenta a point, of an NHF.
+      density: True density.
+      num_points: Number of test points.
+      num_bound_points: Number of the first test points that an NHF is measured
+        on.
+      num_samples: Momenta per point, of an NHF.
     Returns: Name -> number.
     """
     bound = hasattr(model, "importance")
@@ -121,8 +122,8 @@ def score_training(
       nonfinite_losses: Epochs whose mean loss is not finite.
 
     Args:
-      model: After its training.
-      rows: Of log.csv.
+      model: Trained model.
+      rows: Rows of log.csv.
       steps_per_epoch: Optimiser steps of an epoch.
     Returns: Name -> number.
     """
@@ -139,10 +140,10 @@ def score_training(
 def score_minima(model, density: Density) -> dict[str, float]:
     """How the minima of V lie to the modes of the density.
 
-      minima: How many V has, of the last Hamiltonian.
-      modes: How many the density has.
-      mode_distance: From the mode that is farthest from a minimum to it.
-      minimum_distance: From the minimum that is farthest from a mode to it.
+      minima: Number of minima of V, of the last Hamiltonian.
+      modes: Number of modes of the density.
+      mode_distance: Largest distance from a mode to its nearest minimum.
+      minimum_distance: Largest distance from a minimum to its nearest mode.
 
     Without minima both distances are NaN.
 

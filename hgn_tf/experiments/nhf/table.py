@@ -59,19 +59,19 @@ def make_tables(
     table: str = "nhf_table",
     progress: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Runs what is not done yet; writes <table>.md and <table>/*.json.
+    """Makes the missing runs; writes <table>.md and <table>/*.json.
 
-    The text is made of all results that are there, whichever were asked for.
+    The text shows all results that are there, whichever were asked for.
 
     Args:
       densities: Keys of `densities.DENSITIES`; None for all of the table.
       num_seeds: Number of seeds, 0 .. num_seeds - 1.
       models: Rows of the table; None for all.
-      results_dir: Where the results go.
-      runs_dir: Where the models and their figures go, in <table>.
+      results_dir: Folder of the results.
+      runs_dir: Folder of the models and their figures, in <table>.
       table: "nhf_table", or "nhf_study" for the study of what matters.
-      progress: Called with a line after each run.
-    Returns: the tables as Markdown.
+      progress: Callable that gets a line after each run.
+    Returns: The tables as Markdown.
     """
     for result in run(
         densities,
@@ -219,7 +219,7 @@ def _having(results, name):
 
 
 def _matrix(results, name):
-    """A row a model, a column a density."""
+    """One row per model, one column per density."""
     densities = _unique(result.dataset for result in results)
     rows = []
     for model in _unique(result.model for result in results):

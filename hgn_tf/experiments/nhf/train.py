@@ -27,12 +27,12 @@ def train_and_score(
     what `training.fit` does.
 
     Args:
-      config: The run.
-      run_dir: Its folder; a folder of the same run is gone on with.
-      experiment: What the run belongs to.
-      verbose: As in `model.fit`.
+      config: Settings of the run.
+      run_dir: Folder of the run. In a folder of the same run training goes on.
+      experiment: Name of the experiment that the run belongs to.
+      verbose: Verbosity of `model.fit`.
       figure: Whether to draw figure9.png.
-    Returns: what is in metrics.json.
+    Returns: The result, as in metrics.json.
     Raises: ValueError: if the folder holds another run or other things.
     """
     runs.check_folder(config, run_dir)
@@ -90,15 +90,15 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Endless fresh points of `inner_steps` steps at a time.
 
-    They depend on the seed and their number alone, so a run that goes on sees
-    what it would have seen. Numpy draws them while the step before runs, at
-    some 0.02 ms a step.
+    The points depend on the seed and their number alone. So a resumed run sees
+    the points that the uninterrupted run would have seen. Numpy draws them
+    while the step before runs, at about 0.02 ms per step.
 
     Args:
-      config: Of the run.
-      inner_steps: Steps whose points lie one after another.
-      first: How many to leave out.
-    Returns: dataset of float32 [inner_steps * batch_size, dim].
+      config: Settings of the run.
+      inner_steps: Number of steps whose points lie one after another.
+      first: Number of elements to leave out.
+    Returns: Dataset of float32 [inner_steps * batch_size, dim].
     """
     density = get_density(config.density)
     size = inner_steps * config.batch_size
