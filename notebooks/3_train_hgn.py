@@ -28,7 +28,7 @@ import numpy as np
 import hgn_tf
 from hgn_tf import data, evaluation, losses, metrics
 from hgn_tf.evaluation import format_scores
-from hgn_tf.experiments.hgn.config import geco_tolerance
+from hgn_tf.experiments.hgn.config import measure_data
 from hgn_tf.viz import figures, gif
 
 # A few steps only when the notebook is tested.
@@ -55,7 +55,7 @@ model = hgn_tf.HGN(
     num_inference_frames=5,
     num_decoded_frames=8,
     curriculum_steps=1500,
-    geco=losses.Geco(geco_tolerance(builder, 2.5e-4), limits=(0.01, 1.0)),
+    geco=losses.Geco(measure_data(builder, 2.5e-4)[0], limits=(0.01, 1.0)),
 )
 rate = keras.optimizers.schedules.CosineDecay(
     0.0, EPOCHS * STEPS, warmup_target=2e-3, warmup_steps=50, alpha=0.02

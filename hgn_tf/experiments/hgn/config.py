@@ -53,7 +53,8 @@ class Config:
       shortest_window: Frames that a window of training must have; 0 for
         `num_inference_frames`.
       agreement: Weight of the disagreement between windows, see `HGN`; 0 in
-        the paper.
+        the paper. Its unit, and that of `positions`, is what the error of the
+        mean image costs in the loss, so that one number serves all datasets.
       agreement_from: Step up to which the weight is 0.
       agreement_to: Step from which the weight is whole.
       num_windows: Second windows per video and step.
@@ -136,8 +137,8 @@ _LAW = {
     **_CPU,
     "latent_size": 16,
     "tolerance": 0.5e-4,
-    "agreement": 50.0,
-    "positions": 200.0,
+    "agreement": 1.0,
+    "positions": 3.0,
 }
 BUDGETS = {
     "demo": {**_LAW, "num_inference_frames": 5, "num_steps": 5000},
@@ -158,8 +159,6 @@ BUDGETS = {
         "batch_size": 16,
         "learning_rate": 1e-3,
         "num_steps": 6000,
-        "agreement": 20.0,
-        "positions": 20.0,
         "agreement_from": 300,
         "agreement_to": 1200,
         "tolerance": 1e-4,
@@ -254,6 +253,7 @@ def _make_hgn(config, builder):
     recipe = builder.recipe
     size = config.latent_size or recipe.system.dof
     dtype = picture_dtype(config)
+    tolerance, unit = measure_data(builder, config.tolerance)
     parts = _networks(
         config.form,
         {
@@ -288,18 +288,15 @@ def _make_hgn(config, builder):
         anchor=config.anchor,
         rollout_steps=config.rollout_steps or None,
         shortest_window=config.shortest_window or None,
-        agreement=config.agreement,
+        agreement=unit * config.agreement,
         agreement_ramp=(config.agreement_from, config.agreement_to),
         num_windows=config.num_windows,
         reversible=config.reversible,
-        positions=config.positions,
+        positions=unit * config.positions,
         integrator=config.integrator,
         dt=recipe.dt,
         sample=config.sample,
-        geco=losses.Geco(
-            geco_tolerance(builder, config.tolerance),
-            limits=(0.01, config.geco_limit),
-        ),
+        geco=losses.Geco(tolerance, limits=(0.01, config.geco_limit)),
         seed=config.seed,
     )
 
@@ -375,9 +372,16 @@ def _learning_rate(config):
     )
 
 
-def geco_tolerance(builder, above_floor: float) -> float:
-    """GECO's tolerance for a dataset: its noise floor and a margin.
+def measure_data(builder, above_floor: float) -> tuple[float, float]:
+    """GECO's tolerance for a dataset, and what the mean image costs with it.
 
+    The tolerance is the noise floor and a margin. The mean image's cost is its
+    reconstruction term, error / (2 tolerance).
+
+    Args:
+      builder: Prepared builder of `tfds_physics`.
+      above_floor: Margin above the noise floor, a mean squared error per
+        pixel.
     Raises: ValueError: if the mean image meets it, for then a model that
       draws nothing but that image satisfies the constraint.
     """
@@ -394,4 +398,5 @@ def geco_tolerance(builder, above_floor: float) -> float:
             f"constraint (its error is {mean_image:.2e}, the noise floor "
             f"{floor:.2e}). Received: {above_floor:.2e}."
         )
-    return floor + above_floor
+    tolerance = floor + above_floor
+    return tolerance, mean_image / (2.0 * tolerance)
