@@ -112,6 +112,14 @@ def test_tables_are_copied_whole(source, table):
     assert table in (ROOT / source).read_text("utf-8")
 
 
+def test_contributing_names_files_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    folders = "hgn_tf|tfds_physics|tests|docs|notebooks|results"
+    paths = re.findall(rf"`((?:{folders})/[\w./]*)`", text)
+    assert len(paths) > 20
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
 @pytest.mark.parametrize("package", [hgn_tf, tfds_physics])
 def test_every_public_name_has_a_place_in_the_api(package):
     pages = sorted((ROOT / "docs" / "api").glob("*.md"))
