@@ -123,6 +123,11 @@ METRICS = {
     "forecast_mse_e4": Metric("forecast MSE x 1e4", brief=False),
     **_yardsticks("forecast", brief=False),
     "energy_r2": Metric("R^2 with the true energy", "perfect 1", ".3f"),
+    "energy_rank": Metric(
+        "rank correlation with the true energy",
+        "perfect 1, sign left out",
+        ".3f",
+    ),
     "energy_drift": Metric(
         "drift of the learned energy", "spreads of the energy", ".3f"
     ),
@@ -367,8 +372,9 @@ def energy_scores(along: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     - energy_variance_share: that mean over the variance of the first energies.
     - energy_drift, energy_drift_stderr: `metrics.energy_drift`.
     - energy_r2: `metrics.r_squared` of the first energies with the truth.
+    - energy_rank: `metrics.rank_correlation` of the same.
 
-    The last four are NaN for a model with the same energy for all videos.
+    All but the first are NaN for a model with the same energy for all videos.
 
     Args:
       along: Learned energies, [batch, time].
@@ -378,14 +384,16 @@ def energy_scores(along: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     # then above 0.
     along = along.astype(np.float64)
     variance = metrics.energy_variance(along).mean()
-    drift, stderr, share, r2 = np.nan, np.nan, np.nan, np.nan
+    drift, stderr, share, r2, rank = [np.nan] * 5
     if along[:, 0].std() > 0:
         drift, stderr = metrics.mean_and_stderr(metrics.energy_drift(along))
         share = variance / along[:, 0].var()
         r2 = metrics.r_squared(along[:, 0], truth)
+        rank = metrics.rank_correlation(along[:, 0], truth)
     return {
         "energy_variance": variance,
         "energy_r2": r2,
+        "energy_rank": rank,
         "energy_drift": drift,
         "energy_drift_stderr": stderr,
         "energy_variance_share": share,

@@ -10,7 +10,7 @@ import numpy as np
 import tfds_physics
 from hgn_tf import data, evaluation, presets
 from hgn_tf.experiments import runs
-from hgn_tf.experiments.hgn import figures, train
+from hgn_tf.experiments.hgn import figures, study, train
 from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, Config, make_config
 from hgn_tf.experiments.hgn.table import in_budget, make_tables
 from hgn_tf.viz import explore
@@ -114,6 +114,11 @@ def add(
     sub.add_argument("--models", nargs="+", help="all if left out")
     sub.add_argument("--seeds", type=int, default=1, help="how many")
     sub.add_argument("--figures", action="store_true", help="6, 7 and 8 too")
+    sub.add_argument(
+        "--study",
+        action="store_true",
+        help="instead: what brings a law, one change of a budget per row",
+    )
     sub.add_argument("--results", type=pathlib.Path, default="results")
     sub.add_argument(
         "--runs", type=pathlib.Path, default="runs", help="their folders"
@@ -270,6 +275,24 @@ def _write_rows(path, rows):
 
 
 def _table(options):
+    if options.study:
+        if options.figures or options.budget != "cpu":
+            raise ValueError(
+                "--study has budgets of its own and no figures. Received: "
+                f"--budget {options.budget}, --figures {options.figures}."
+            )
+        text = study.make_study(
+            options.systems,
+            options.seeds,
+            options.models,
+            options.results,
+            options.data_dir,
+            options.runs,
+            verbose=2,
+            progress=print,
+        )
+        print(f"\n{text}wrote {options.results / 'ablation.md'}")
+        return
     tables = make_tables(
         options.budget,
         options.systems,

@@ -22,10 +22,17 @@ from hgn_tf.viz.gif import side_by_side, to_uint8, write_gif
 # Blue, vermilion, green, purple, orange, sky blue.
 PALETTE = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9".split()
 INK = "#3b4046"
+# The law first: what a memory of the frames fails at.
 PANELS = {
-    "loss": "loss",
-    "reconstruction": "reconstruction",
+    "energy_r2": "R^2 of energies",
+    "energy_rank": "rank correlation",
+    "backward_mse_e4": "backward x 1e4",
+    "far_mse_e4": "frames 31-60 x 1e4",
     "kl": "KL (nats)",
+    "agreement": "disagreement",
+    "positions": "misplacement",
+    "reconstruction": "reconstruction",
+    "loss": "loss",
     "geco_multiplier": "multiplier",
 }
 OUTSIDE = "outside upper center"
@@ -92,7 +99,11 @@ def training_curves(log: Mapping[str, np.ndarray]) -> Figure:
         Columns that are missing are left out.
     Returns: Figure.
     """
-    panels = {name: label for name, label in PANELS.items() if name in log}
+    panels = {
+        name: label
+        for name, label in PANELS.items()
+        if name in log or f"val_{name}" in log
+    }
     axis_name = next((name for name in ("step", "epoch") if name in log), None)
     if not panels or axis_name is None:
         raise ValueError(
@@ -108,7 +119,8 @@ def training_curves(log: Mapping[str, np.ndarray]) -> Figure:
                 known = np.isfinite(log[column])  # Not every row is validated.
                 x, y = log[axis_name][known], log[column][known]
                 axis.plot(x, y, dashes, marker=marker)
-        if np.nanmin(log[name]) > 0:
+        lowest = min(np.nanmin(line.get_ydata()) for line in axis.lines)
+        if lowest > 0 and not name.startswith("energy_"):
             _log_scale(axis)
         axis.set_ylabel(label)
     if any(name.startswith("val_") for name in log):

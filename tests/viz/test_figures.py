@@ -63,6 +63,20 @@ def test_training_curves_refuse_an_unknown_log():
         figures.training_curves({"accuracy": CURVE})
 
 
+def test_training_curves_begin_with_the_law():
+    """Panels of what only validation measures, energies on a linear axis."""
+    log = {
+        "epoch": np.arange(5),
+        "loss": np.linspace(2, 1, 5),
+        "val_energy_r2": np.linspace(0.1, 0.9, 5),
+        "val_far_mse_e4": np.geomspace(100, 10, 5),
+    }
+    axes = figures.training_curves(log).axes
+    labels = [axis.get_ylabel() for axis in axes]
+    assert labels == ["R^2 of energies", "frames 31-60 x 1e4", "loss"]
+    assert [axis.get_yscale() for axis in axes] == ["linear", "log", "log"]
+
+
 def test_phase_portrait_finds_the_line_that_the_states_lie_on():
     angle = np.linspace(0, 6, 20)
     along = np.array([0.6, 0.8])

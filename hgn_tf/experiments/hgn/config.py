@@ -177,7 +177,12 @@ BUDGETS = {
 # The runs of table 1.
 SYSTEMS = ("mass_spring", "pendulum", "two_body", "three_body")
 # Paper: 50,000 videos of a system. Here for the budget cpu: 20,000 of them.
-DATASETS = {"cpu": "physics_{}/small", "paper": "physics_{}"}
+DATASETS = {
+    "cpu": "physics_{}/small",
+    "flat": "physics_{}/small",
+    "conv": "physics_{}/small",
+    "paper": "physics_{}",
+}
 
 # What a model changes in the budget.
 VARIANTS = {
@@ -197,6 +202,44 @@ VARIANTS = {
 # The second table: 25 frames from the first 5. A pixel HNN sees two in either.
 FORECAST = {"hgn_leapfrog": {"num_inference_frames": 5}}
 TABLES = {"table1": VARIANTS, "table1_forecast": FORECAST}
+
+
+# The study of what brings a law: budget, and what a row changes in it.
+_FLAT_STUDY = {"num_steps": 5000}
+_CONV_STUDY = {"num_steps": 3000}
+STUDY_SYSTEMS = ("pendulum", "two_body")
+STUDY = {
+    "flat": ("flat", _FLAT_STUDY),
+    "no_agreement": ("flat", {**_FLAT_STUDY, "agreement": 0.0}),
+    "no_positions": ("flat", {**_FLAT_STUDY, "positions": 0.0}),
+    "neither": ("flat", {**_FLAT_STUDY, "agreement": 0.0, "positions": 0.0}),
+    "windows_forward_only": ("flat", {**_FLAT_STUDY, "reversible": False}),
+    "random_anchor": ("flat", {**_FLAT_STUDY, "anchor": "random"}),
+    "learned_kinetic": ("flat", {**_FLAT_STUDY, "learned_kinetic": True}),
+    "multiplier_100": ("flat", {**_FLAT_STUDY, "geco_limit": 100.0}),
+    "random_start": ("flat", {**_FLAT_STUDY, "grey_start": False}),
+    "latent_of_the_system": ("flat", {**_FLAT_STUDY, "latent_size": 0}),
+    "decodes_4_frames": ("flat", {**_FLAT_STUDY, "num_decoded_frames": 4}),
+    "long_videos": (
+        "flat",
+        {
+            **_FLAT_STUDY,
+            "dataset": "physics_{}/long",
+            "anchor": "random",
+            "rollout_steps": 59,
+        },
+    ),
+    "conv": ("conv", _CONV_STUDY),
+    "conv_no_agreement": ("conv", {**_CONV_STUDY, "agreement": 0.0}),
+    "conv_no_positions": ("conv", {**_CONV_STUDY, "positions": 0.0}),
+    "conv_sigmoid": ("conv", {**_CONV_STUDY, "block_sigmoid": True}),
+    "conv_random_start": ("conv", {**_CONV_STUDY, "grey_start": False}),
+    "conv_not_quadratic": ("conv", {**_CONV_STUDY, "quadratic": False}),
+    "conv_fixed_kinetic": ("conv", {**_CONV_STUDY, "learned_kinetic": False}),
+    "conv_multiplier_100": ("conv", {**_CONV_STUDY, "geco_limit": 100.0}),
+    "conv_float32": ("conv", {**_CONV_STUDY, "half_precision": "off"}),
+    "conv_64_filters": ("conv", {**_CONV_STUDY, "filters": 64}),
+}
 
 
 def make_config(dataset: str, budget: str, **changes) -> Config:

@@ -57,6 +57,7 @@ Groups = dict[tuple[str, str], list[Result]]
 _ERRORS = ("train_mse_e4", "test_mse_e4", "test_fvu", "excess_mse_e4")
 _LATENT = (
     "energy_r2",
+    "energy_rank",
     "energy_drift",
     "energy_variance_share",
     "reversibility_error",
@@ -64,19 +65,45 @@ _LATENT = (
     "drawn_change",
     *(speed.metric for name, speed in SPEEDS.items() if name != "forward"),
 )
-# What the budget cpu does not do as the paper says, and is not said by the
-# settings. The steps of its HGN are not published.
-_DEPARTURES = (
+# What a budget does not do as the paper says, and is not said by the settings.
+# The steps of the paper's HGN are not published.
+_PAPER_RUNS = (
     "- The paper trains on 50,000 videos, here on 20,000; HGN with Adam at a "
     "constant 1.5e-4 on all 30 frames, the pixel HNN at 1e-3 for 15,000 steps "
-    "of 64 pairs.",
-    "- The paper's HGN is convolutional, 64 filters on q and p of 4x4x16, with "
-    "a learned K(p). `flat` is MLPs on as many numbers as the system has "
-    "degrees of freedom, K(p) = |p|^2 / 2, V(q) = |q|^2 / 2 + net.",
+    "of 64 pairs."
+)
+_PIXEL_HNN = (
     "- The pixel HNN's weight decay leaves out H, which it took to 0. The conv "
     "form has 64 filters in the paper, and a sigmoid after each block, with "
-    "which it stayed at the mean image.",
+    "which it stayed at the mean image."
 )
+_FLAT = (
+    "- The paper's HGN is convolutional, 64 filters on q and p of 4x4x16, with "
+    "a learned K(p). `flat` is MLPs on {}, K(p) = |p|^2 / 2, V(q) = |q|^2 / 2 "
+    "+ net."
+)
+_DEPARTURES = {
+    "cpu": (
+        _PAPER_RUNS,
+        _FLAT.format("as many numbers as the system has degrees of freedom"),
+        _PIXEL_HNN,
+    ),
+    "flat": (
+        _PAPER_RUNS,
+        _FLAT.format("16 numbers, whatever the system"),
+        "- Agreement between windows and positions that a frame shows are not "
+        "in the paper.",
+        _PIXEL_HNN,
+    ),
+    "conv": (
+        _PAPER_RUNS,
+        "- The paper's HGN has 64 filters, a sigmoid after each block of the "
+        "decoder, energies without |x|^2 / 2, and no grey start.",
+        "- Agreement between windows and positions that a frame shows are not "
+        "in the paper.",
+        _PIXEL_HNN,
+    ),
+}
 
 
 def make_tables(
@@ -364,11 +391,19 @@ def _fvu(system, model, results):
 
 def _latent(rows):
     """What a system's models make of energy, time and its direction."""
+    # A measure that is younger than all of the results has no column.
+    names = [
+        name
+        for name in _LATENT
+        if any(
+            name in each.metrics for group in rows.values() for each in group
+        )
+    ]
     lines = [
-        [model, *tables.cells(results, _LATENT, METRICS)]
+        [model, *tables.cells(results, names, METRICS)]
         for model, results in rows.items()
     ]
-    titles = ["model", *tables.titles(_LATENT, METRICS)]
+    titles = ["model", *tables.titles(names, METRICS)]
     return tables.markdown_table(titles, lines)
 
 
@@ -408,20 +443,17 @@ def _forecast(forecasts, groups):
 
 
 def _extrapolation(groups):
-    """What hgn_leapfrog draws of the split test_long, and the yardsticks."""
+    """What the models draw of the split test_long, and the yardsticks."""
     lines = []
     for system in SYSTEMS:
-        results = groups.get((system, "hgn_leapfrog"))
-        if results is None:
-            continue
-        for name in ("model", *YARDSTICKS):
-            key = error_key(name, "long")
-            suffix = "" if name == "model" else f"_{name}"
-            keys = [f"{key}_at_{frames}" for frames in LONG_FRAMES]
-            keys.append(f"valid_prediction_time{suffix}")
-            title = YARDSTICKS.get(name, "hgn_leapfrog")
-            cells = tables.cells(results, keys, METRICS)
-            lines.append([system, title, *cells])
+        rows = {m: groups[system, m] for m in VARIANTS if (system, m) in groups}
+        for model, results in rows.items():
+            keys = far_keys("model")
+            lines.append([system, model, *tables.cells(results, keys, METRICS)])
+        for name, title in YARDSTICKS.items() if rows else ():
+            results = next(iter(rows.values()))
+            keys = far_keys(name)
+            lines.append([system, title, *tables.cells(results, keys, METRICS)])
     if not lines:
         return []
     return [
@@ -443,6 +475,20 @@ def _extrapolation(groups):
     ]
 
 
+def far_keys(predictor: str) -> list[str]:
+    """Keys in METRICS of errors past the horizon, and of the valid time.
+
+    Args:
+      predictor: "model" or a key of YARDSTICKS.
+    """
+    key = error_key(predictor, "long")
+    suffix = "" if predictor == "model" else f"_{predictor}"
+    return [
+        *(f"{key}_at_{frames}" for frames in LONG_FRAMES),
+        f"valid_prediction_time{suffix}",
+    ]
+
+
 def _describe_runs(results):
     """A line on what all runs share, and one on each model."""
     config = results[0].config
@@ -459,8 +505,7 @@ def _describe_runs(results):
     for model in VARIANTS:
         if model in configs:
             lines.append(f"- {model}: {_describe(configs[model])}")
-    if results[0].budget == "cpu":
-        lines += _DEPARTURES
+    lines += _DEPARTURES.get(results[0].budget, ())
     return "\n".join(lines)
 
 
@@ -468,14 +513,22 @@ def _describe(config):
     text = (
         f"networks `{config['form']}`, learning rate {config['learning_rate']}"
     )
-    if config["form"] == "conv":
+    if config["form"] in ("conv", "paper"):
         text += f", {config['filters']} filters"
     if config["model"] == "pixel_hnn":
         return f"{text}; a step takes one pair of pairs from each video."
     decoded = config["num_decoded_frames"] or "all"
-    if config["form"] == "flat":
-        start = "grey" if config["grey_start"] else "random"
-        text += f", from {start} frames"
+    start = "grey" if config["grey_start"] else "random"
+    text += f", from {start} frames, latent size "
+    text += str(config["latent_size"] or "that of the system")
+    if config["agreement"] or config["positions"]:
+        text += (
+            f", agreement {config['agreement']:g}, positions "
+            f"{config['positions']:g}, windows of at least "
+            f"{config['shortest_window'] or config['num_inference_frames']} "
+            f"frames, reversible {config['reversible']}, anchor "
+            f"{config['anchor']}"
+        )
     return (
         f"{text}, GECO's tolerance {config['tolerance']} above the noise floor "
         f"and its multiplier at most {config['geco_limit']:g}, "
