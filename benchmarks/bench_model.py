@@ -133,7 +133,7 @@ def measure_rollout(form, steps, batch, count=2):
 
     def roll():
         states = model.rollout(PhaseState(q, p), steps, 0.01)
-        return model.decode(states.q)
+        return model.decode(states)
 
     return _cost(roll, count)
 

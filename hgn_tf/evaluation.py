@@ -230,8 +230,8 @@ def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
     ):
         scores |= part[0]
         arrays |= part[1]
-    if model.sample:
-        samples = model.generate(8, test.video.shape[1] - 1, seed=seed)
+    if model.stochastic:
+        samples = model.sample(8, test.video.shape[1] - 1, seed=seed)
         arrays["samples"] = to_uint8(samples.video.numpy())
     arrays["dt"] = np.float64(model.dt)
     arrays["num_inference_frames"] = np.int64(model.num_inference_frames)
@@ -276,7 +276,7 @@ def _predict(model, builder, trajectories, image, batch):
         path = model.rollout(state, video.shape[1] - 1)
         expected, own_error = _expected(builder, part, video)
         frames = {
-            "model": model.draw(path).numpy(),
+            "model": model.decode(path).numpy(),
             "mean_image": np.broadcast_to(
                 image.astype(np.float32), video.shape
             ),
@@ -420,7 +420,7 @@ def _reversal(model, states, path):
 
 def _moves(model, test):
     """Whether the model has collapsed to a still image."""
-    return model.motion(test.video[:_NUM_MOVING]).metrics(), {}
+    return model.check_collapse(test.video[:_NUM_MOVING]).metrics(), {}
 
 
 def _shown(model, test, path):
@@ -428,7 +428,7 @@ def _shown(model, test, path):
     path = PhaseState(*(part[:_NUM_SHOWN] for part in path))
     return {}, {
         "truth_forward": test.video[:_NUM_SHOWN],
-        "model_forward": to_uint8(model.draw(path).numpy()),
+        "model_forward": to_uint8(model.decode(path).numpy()),
         "latent_q": _flat(path.q),
         "latent_p": _flat(path.p),
     }
@@ -445,7 +445,7 @@ def _other_speed(model, builder, test, states, name):
     start = PhaseState(*(each[: len(part)] for each in states))
     speed = SPEEDS[name]
     path = model.rollout(start, num_steps, speed.factor * model.dt)
-    drawn = model.draw(path).numpy()
+    drawn = model.decode(path).numpy()
     times = speed.factor * part.dt * np.arange(num_steps + 1)
     truth = data.true_video(builder, part, times)
     error = metrics.pixel_mse_per_frame(truth / np.float32(255.0), drawn)

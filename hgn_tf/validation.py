@@ -128,7 +128,7 @@ class LawValidation(keras.callbacks.Callback):
 def _error(model, state, video, dt, first):
     path = model.rollout(state, video.shape[1] - 1, dt)
     shown = type(path)(*(part[:, first::_EVERY] for part in path))
-    return _mse_e4(video[:, first::_EVERY], model.draw(shown).numpy())
+    return _mse_e4(video[:, first::_EVERY], model.decode(shown).numpy())
 
 
 def _mse_e4(video, drawn):

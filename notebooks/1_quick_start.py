@@ -49,10 +49,10 @@ fresh.video.shape
 
 # %%
 state = model.infer(fresh.video)
-forward = model.decode(model.rollout(state, num_steps=29).q)
-backward = model.decode(model.rollout(state, 29, dt=-0.125).q)
-double_speed = model.decode(model.rollout(state, 29, dt=0.25).q)
-half_speed = model.decode(model.rollout(state, 29, dt=0.0625).q)
+forward = model.decode(model.rollout(state, num_steps=29))
+backward = model.decode(model.rollout(state, 29, dt=-0.125))
+double_speed = model.decode(model.rollout(state, 29, dt=0.25))
+half_speed = model.decode(model.rollout(state, 29, dt=0.0625))
 
 # %%
 rows = {
@@ -84,6 +84,6 @@ figures.energy_curves({"learned": energy}, model.dt)
 # States drawn from the prior give motions that nobody filmed:
 
 # %%
-samples = model.generate(num_samples=6, num_steps=29, seed=0).video.numpy()
+samples = model.sample(num_samples=6, num_steps=29, seed=0).video.numpy()
 sheet = gif.side_by_side(list(samples))
 IPython.display.Image(gif.write_gif("samples.gif", sheet))

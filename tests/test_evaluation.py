@@ -14,7 +14,7 @@ from hgn_tf.evaluation import (
     evaluate,
     format_scores,
 )
-from hgn_tf.models.collapse import latent_motion
+from hgn_tf.models.collapse import check_collapse
 from hgn_tf.phase import PhaseState
 
 COMPARED = ("energy_r2", "energy_drift", "energy_variance_share")
@@ -33,7 +33,7 @@ class Oracle:
     """
 
     num_inference_frames = 5
-    sample = False
+    stochastic = False
 
     def __init__(self, builder, clock=lambda dt: dt):
         self.recipe, self.clock = builder.recipe, clock
@@ -59,7 +59,7 @@ class Oracle:
         )
         return PhaseState(*map(tf.constant, path))
 
-    def draw(self, path):
+    def decode(self, path):
         video = tfds_physics.render_video(
             self.recipe.system, path.q.numpy(), self.recipe.image_size
         )
@@ -69,14 +69,14 @@ class Oracle:
         q, p = (x.numpy() for x in path)
         return tf.constant(self.recipe.system.hamiltonian(q, p))
 
-    def motion(self, video):
+    def check_collapse(self, video):
         start = self.infer(video)
         path = self.rollout(start, 1)
         states = np.concatenate([x.numpy()[:, 0] for x in path], axis=-1)
         after = np.concatenate([x.numpy()[:, 1] for x in path], axis=-1)
-        drawn = self.draw(path).numpy()
+        drawn = self.decode(path).numpy()
         recorded = video[:, :2] / np.float32(255.0)
-        return latent_motion(
+        return check_collapse(
             states, after - states, drawn[:, :1], drawn[:, 1:], recorded
         )
 

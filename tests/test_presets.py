@@ -116,7 +116,7 @@ def test_presets_reach_on_fresh_videos_what_their_card_says(name, data_dir):
     recipe = data.get_builder(f"{dataset}/tiny").recipe
     fresh = data.make_trajectories(recipe, "test", range(_FIRST, _LAST))
     video = fresh.video / np.float32(255.0)
-    drawn = model.draw(model.rollout(model.infer(fresh.video), 29)).numpy()
+    drawn = model.decode(model.rollout(model.infer(fresh.video), 29)).numpy()
     error = metrics.pixel_mse(video, drawn)
     still = np.broadcast_to(video.mean(axis=(0, 1)), video.shape)
     found = metrics.fvu(error, metrics.pixel_mse(video, still))

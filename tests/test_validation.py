@@ -29,7 +29,7 @@ class Swing(NamedTuple):
         q = state.q[:, None] + times[None, :, None]
         return PhaseState(q, np.ones_like(q))
 
-    def draw(self, states):
+    def decode(self, states):
         return Array(0.5 + 0.5 * np.cos(states.q)[..., None, None])
 
     def energy(self, state):
@@ -54,7 +54,7 @@ def phases():
 @pytest.fixture
 def truth(phases):
     def video(times):
-        exact = Swing(phases).draw(
+        exact = Swing(phases).decode(
             PhaseState(phases[:, None, None] + times[None, :, None], None)
         )
         return np.round(255 * exact.numpy()).astype(np.uint8)

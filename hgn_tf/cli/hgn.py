@@ -227,13 +227,13 @@ def _rollout(options):
     path = model.rollout(model.infer(test.video), options.steps, dt)
     times = dt * np.arange(options.steps + 1)
     truth = data.true_video(builder, test, times)
-    _write_rows(options.out, [truth, model.draw(path).numpy()])
+    _write_rows(options.out, [truth, model.decode(path).numpy()])
     print(f"wrote {options.out}: the true motion above, the model below")
 
 
 def _sample(options):
     _, model = _load(options.model)
-    motion = model.generate(options.samples, options.steps, seed=options.seed)
+    motion = model.sample(options.samples, options.steps, seed=options.seed)
     _write_rows(options.out, [motion.video.numpy()])
     print(f"wrote {options.out}")
 
@@ -251,7 +251,7 @@ def _showcase(options):
         times = speed.factor * fresh.dt * np.arange(num_steps + 1)
         truth[speed.title] = data.true_video(builder, fresh, times)
         path = model.rollout(state, num_steps, speed.factor * model.dt)
-        drawn[speed.title] = model.draw(path).numpy()
+        drawn[speed.title] = model.decode(path).numpy()
     plots.showcase(truth, drawn, options.out)
     print(f"wrote {options.out}: the true motion above, the model below")
 

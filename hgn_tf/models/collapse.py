@@ -10,7 +10,7 @@ _FEW_FRAMES = 30
 _LEAST_MOTION = 0.1  # spreads
 
 
-class LatentMotion(NamedTuple):
+class Collapse(NamedTuple):
     """How the learned field moves the encoded data.
 
     Attributes:
@@ -40,13 +40,13 @@ class LatentMotion(NamedTuple):
         }
 
 
-def latent_motion(
+def check_collapse(
     states: np.ndarray,
     change: np.ndarray,
     drawn: np.ndarray,
     carried: np.ndarray,
     recorded: np.ndarray,
-) -> LatentMotion:
+) -> Collapse:
     """Looks at states and at what the field makes of them.
 
     The states alone do not tell: a model may shrink them until all its
@@ -58,7 +58,7 @@ def latent_motion(
       drawn: Pictures of the states.
       carried: Pictures of states + change, of the same shape.
       recorded: Recorded pictures, [rows, ...].
-    Returns: LatentMotion.
+    Returns: Collapse.
     """
     speed = np.linalg.norm(change, axis=-1).mean()
     spread = np.sqrt(states.var(axis=0).sum())
@@ -71,9 +71,7 @@ def latent_motion(
         and _FEW_FRAMES * speed >= _LEAST_MOTION * spread
         and (not contrast or _FEW_FRAMES * drawn_change >= _LEAST_MOTION)
     )
-    return LatentMotion(
-        float(speed), float(spread), float(drawn_change), not moves
-    )
+    return Collapse(float(speed), float(spread), float(drawn_change), not moves)
 
 
 def _root_mean_square(x):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from hgn_tf import integrators, losses, presets
 from hgn_tf.models import video as videos
-from hgn_tf.models.collapse import LatentMotion, latent_motion
+from hgn_tf.models.collapse import Collapse, check_collapse
 from hgn_tf.models.steps import GuardedModel
 from hgn_tf.networks import serializable, split_state
 from hgn_tf.networks.layers import (
@@ -170,7 +170,7 @@ class HGN(GuardedModel):
         as `agreement` does. Defaults to 0.0, as in the paper.
       integrator: Name in `integrators.INTEGRATORS`.
       dt: Seconds per step. There is one step per frame.
-      sample: Whether z is sampled in training. False gives the paper's
+      stochastic: Whether z is sampled in training. False gives the paper's
         deterministic variant, without the KL term.
       geco: Layer `losses.Geco`; None for its defaults.
       seed: Seed of the training noise. The noise of a step depends on the seed
@@ -208,7 +208,7 @@ class HGN(GuardedModel):
         positions=0.0,
         integrator="leapfrog",
         dt=0.125,
-        sample=True,
+        stochastic=True,
         geco=None,
         seed=0,
         **kwargs,
@@ -253,7 +253,7 @@ class HGN(GuardedModel):
         self.positions = positions
         self.integrator = integrator
         self.dt = dt
-        self.sample = sample
+        self.stochastic = stochastic
         self.geco = geco or losses.Geco()
         # Known once built, each without the batch axis.
         self._frame_shape = self._latent_shape = self._state_shape = None
@@ -378,15 +378,11 @@ class HGN(GuardedModel):
             *state, tf.constant(dt, state.q.dtype), int(num_steps)
         )
 
-    def decode(self, q):
-        """Frames [batch, time, ...] of positions q [batch, time, ...]."""
-        return videos.decode_in_parts(self._compiled_decoder, q)
-
-    def draw(self, states):
+    def decode(self, states) -> tf.Tensor:
         """Frames [batch, time, height, width, channels] of states in time."""
-        return self.decode(states.q)
+        return videos.decode_in_parts(self._compiled_decoder, states.q)
 
-    def generate(self, num_samples, num_steps, dt=None, seed=0) -> Motion:
+    def sample(self, num_samples, num_steps, dt=None, seed=0) -> Motion:
         """New motions, from states drawn from the prior z ~ N(0, 1).
 
         Args:
@@ -398,16 +394,17 @@ class HGN(GuardedModel):
         Returns: Motion, video [num_samples, num_steps + 1, ...].
         Raises: ValueError: for a deterministic model, which has no prior.
         """
-        if not self.sample:
+        if not self.stochastic:
             raise ValueError(
-                "`generate` needs a model trained with `sample=True`: without "
-                "the KL term no prior was learned. Received: sample=False."
+                "`sample` needs a model trained with `stochastic=True`: "
+                "without the KL term no prior was learned. Received: "
+                "stochastic=False."
             )
-        self._check_built("generate")
+        self._check_built("sample")
         shape = [num_samples, *self._latent_shape]
         z = tf.random.stateless_normal(shape, [seed, 0])
         states = self.rollout(self._to_state(z), num_steps, dt)
-        return Motion(self.decode(states.q), states)
+        return Motion(self.decode(states), states)
 
     def energy(self, state) -> tf.Tensor:
         """The learned H(q, p): [batch], or [batch, time] of states in time."""
@@ -416,7 +413,7 @@ class HGN(GuardedModel):
             return self.hamiltonian(*state)
         return videos.energy_in_time(self.hamiltonian, state)
 
-    def motion(self, video) -> LatentMotion:
+    def check_collapse(self, video) -> Collapse:
         """Whether the learned H moves the data, or has collapsed.
 
         A model can collapse to a constant image. Then the learned field moves
@@ -426,7 +423,7 @@ class HGN(GuardedModel):
         Args:
           video: Videos as in `infer`. The states of a rollout over the frames
             are looked at.
-        Returns: LatentMotion; a frame is a step of `dt`.
+        Returns: Collapse; a frame is a step of `dt`.
         """
         path = self.rollout(self.infer(video), video.shape[1] - 1)
         states = PhaseState(
@@ -435,11 +432,11 @@ class HGN(GuardedModel):
         change = time_derivative(self.hamiltonian, states)
         carried = path.q + self.dt * tf.reshape(change.q, tf.shape(path.q))
         recorded = videos.to_float_video(video)
-        return latent_motion(
+        return check_collapse(
             _in_rows(states),
             self.dt * _in_rows(change),
-            self.decode(path.q).numpy(),
-            self.decode(carried).numpy(),
+            self.decode(path).numpy(),
+            self.decode(PhaseState(carried, path.p)).numpy(),
             tf.reshape(recorded, [-1, *recorded.shape[2:]]).numpy(),
         )
 
@@ -448,7 +445,9 @@ class HGN(GuardedModel):
         if objective:
             return self._objective(video)
         posterior = self._encode(video)
-        state = self._first_state(posterior, sample=training and self.sample)
+        state = self._first_state(
+            posterior, sample=training and self.stochastic
+        )
         states = self._rollout(
             *state, self.dt, video.shape[1] - 1, training=training
         )
@@ -487,13 +486,16 @@ class HGN(GuardedModel):
             "positions": self.positions,
             "integrator": self.integrator,
             "dt": self.dt,
-            "sample": self.sample,
+            "stochastic": self.stochastic,
             "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config):
-        return cls(**deserialize_parts(config, *_PARTS))
+        config = deserialize_parts(config, *_PARTS)
+        if "sample" in config:  # as version 0.1 saved it
+            config["stochastic"] = config.pop("sample")
+        return cls(**config)
 
     def _prepare(self, data, training=False):
         data, shape = videos.check_data(data, self._shortest, self._frame_shape)
@@ -601,7 +603,7 @@ class HGN(GuardedModel):
         anchor = tf.zeros([batch], tf.int32)
         if self.anchor == "first":
             posterior = self._encode(video)
-            state = self._first_state(posterior, self.sample)
+            state = self._first_state(posterior, self.stochastic)
             states, before = self._roll(state, self.dt, reach), 0
         else:
             last = anchor + length - self._shortest
@@ -610,7 +612,7 @@ class HGN(GuardedModel):
             posterior = self._encode(
                 videos.cut_windows(video, anchor, self.num_inference_frames)
             )
-            state = self._first_state(posterior, self.sample)
+            state = self._first_state(posterior, self.stochastic)
             states, before = self._roll_both_ways(state, reach), reach
         return TrainingPath(
             states,
@@ -725,7 +727,7 @@ class HGN(GuardedModel):
         return first + (length - first) * tf.minimum(grown, 1.0)
 
     def _divergence(self, posterior):
-        if not self.sample:
+        if not self.stochastic:
             return tf.zeros_like(losses.gaussian_kl(*posterior))
         return losses.gaussian_kl(*posterior)
 

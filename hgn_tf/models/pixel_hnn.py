@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from hgn_tf import integrators, losses
 from hgn_tf.models import video as videos
-from hgn_tf.models.collapse import LatentMotion, latent_motion
+from hgn_tf.models.collapse import Collapse, check_collapse
 from hgn_tf.models.hnn import HNN
 from hgn_tf.models.steps import GuardedModel
 from hgn_tf.networks import serializable, split_state
@@ -64,7 +64,7 @@ class PixelHNN(GuardedModel):
         seed and the number of steps alone, so a resumed run is the same run.
     Attributes:
       num_inference_frames: 2, what a state is inferred from.
-      sample: False: there is no prior to sample from.
+      stochastic: False: there is no prior to sample from.
     Call: videos [batch, time, height, width, channels], uint8 or floats in
       [0, 1], of which the first pair is taken, or vectors [batch, size] ->
       PixelHNNOutput.
@@ -78,7 +78,7 @@ class PixelHNN(GuardedModel):
     """
 
     num_inference_frames = 2
-    sample = False
+    stochastic = False
 
     def __init__(
         self,
@@ -208,17 +208,13 @@ class PixelHNN(GuardedModel):
         return split_state(tf.constant(path, tf.float32))
 
     def decode(self, states) -> tf.Tensor:
-        """Observations [batch, time, ...] of states [batch, time, dof]."""
-        return videos.decode_in_parts(
-            self._compiled_decoder, tf.concat(states, axis=-1)
-        )
-
-    def draw(self, states) -> tf.Tensor:
         """Frames [batch, time, height, width, channels] of states in time.
 
-        The first of each decoded pair; of vectors there is nothing to draw.
+        The first of each pair that the decoder draws. A model of vectors
+        gives those, [batch, time, size].
         """
-        return self.decode(states)[:, :, 0]
+        drawn = self._draw_observations(states)
+        return drawn[:, :, 0] if len(self._observation_shape) > 1 else drawn
 
     def energy(self, state) -> tf.Tensor:
         """The learned H(q, p): [batch], or [batch, time] of states in time.
@@ -234,7 +230,7 @@ class PixelHNN(GuardedModel):
             return self.dynamics.hamiltonian(*state)
         return videos.energy_in_time(self.dynamics.hamiltonian, state)
 
-    def motion(self, x) -> LatentMotion:
+    def check_collapse(self, x) -> Collapse:
         """Whether the learned field moves the data, or has collapsed.
 
         A model can collapse to a constant image. Then the learned field moves
@@ -243,7 +239,7 @@ class PixelHNN(GuardedModel):
 
         Args:
           x: Observations as in `infer`. Of videos every pair is looked at.
-        Returns: LatentMotion.
+        Returns: Collapse.
         """
         x = self._prepare(x, None, needed=2)
         pairs = [x]
@@ -253,13 +249,13 @@ class PixelHNN(GuardedModel):
         rows = z.reshape(-1, z.shape[-1])
         change = np.asarray(self.dynamics.time_derivative(rows))
         drawn, carried = (
-            self.decode(split_state(tf.constant(each))).numpy()
+            self._draw_observations(split_state(tf.constant(each))).numpy()
             for each in (z, z + change.reshape(z.shape))
         )
         recorded = np.concatenate(
             [videos.to_float_video(each) for each in pairs]
         )
-        return latent_motion(rows, change, drawn, carried, recorded)
+        return check_collapse(rows, change, drawn, carried, recorded)
 
     def call(self, x, training=False, objective=False):
         if objective:
@@ -298,6 +294,12 @@ class PixelHNN(GuardedModel):
 
     def _encode(self, x):
         return self.encoder(x)
+
+    def _draw_observations(self, states):
+        """Pairs of frames, or vectors, of states in time."""
+        return videos.decode_in_parts(
+            self._compiled_decoder, tf.concat(states, axis=-1)
+        )
 
     def _decode(self, z):
         return videos.decode_frames(self.decoder, z)

@@ -1,8 +1,11 @@
 """Videos as models take them: checked, cut into frames, decoded in parts."""
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 import tensorflow as tf
 
+from hgn_tf.models.collapse import Collapse
 from hgn_tf.models.steps import check_finite
 from hgn_tf.phase import PhaseState
 
@@ -10,6 +13,63 @@ from hgn_tf.phase import PhaseState
 # rollouts, about 100 MB with the paper's decoder at 32x32.
 _DECODED_AT_ONCE = 256
 _EXPECTED = "[batch, time, height, width, channels], uint8 or floats in [0, 1]"
+
+
+@runtime_checkable
+class VideoModel(Protocol):
+    """What evaluation, report, pages and the command line ask of a model.
+
+    HGN and PixelHNN obey it; so does any class with these names, such as a
+    test's model that knows the truth.
+
+    Attributes:
+      dt: float. Seconds between the frames of its videos.
+      num_inference_frames: int. Frames that a state is inferred from.
+      stochastic: bool. Whether it has learned a prior: it then has a method
+        `sample(num_samples, num_steps, dt, seed)`, see `HGN.sample`.
+    """
+
+    dt: float
+    num_inference_frames: int
+    stochastic: bool
+
+    def infer(self, video: np.ndarray | tf.Tensor) -> PhaseState:
+        """The state at the first frame, q and p [batch, ...].
+
+        Args:
+          video: [batch, time, height, width, channels], uint8 or floats in
+            [0, 1]; later frames than `num_inference_frames` may be left out.
+        Raises: ValueError: if the frames do not fit.
+        """
+
+    def rollout(
+        self, state: PhaseState, num_steps: int, dt: float | None = None
+    ) -> PhaseState:
+        """The states at 0, dt, ..., num_steps * dt, [batch, time, ...].
+
+        Args:
+          state: q and p [batch, ...].
+          num_steps: int. Number of steps, 0 or more.
+          dt: float. Seconds per step; None for the model's. Negative goes
+            back in time.
+        Raises: ValueError: if dt is 0 or num_steps negative.
+        """
+
+    def decode(self, states: PhaseState) -> tf.Tensor:
+        """Frames [batch, time, height, width, channels] of states in time.
+
+        float32, about 0 to 1.
+        """
+
+    def energy(self, state: PhaseState) -> tf.Tensor:
+        """Learned H, [batch] of states or [batch, time] of states in time."""
+
+    def check_collapse(self, video: np.ndarray | tf.Tensor) -> Collapse:
+        """Whether the learned law moves the data, or has collapsed.
+
+        Args:
+          video: As in `infer`, all of its frames.
+        """
 
 
 def extract_video(element):

@@ -56,12 +56,12 @@ def write_page(
             "`grid` and `num_steps` must be at least 1. "
             f"Received: {grid} and {num_steps}."
         )
-    motion = model.generate(_SAMPLES, num_steps, seed=seed)
+    motion = model.sample(_SAMPLES, num_steps, seed=seed)
     lines = [principal_line(part.numpy()) for part in motion.states]
     side = np.linspace(-2, 2, grid) if grid > 1 else np.zeros(1)
     starts = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     states = _both_ways(model, _states(lines, starts), num_steps)
-    video = model.draw(states).numpy()
+    video = model.decode(states).numpy()
     sheets = [frame_sheet(each) for each in video]
     paths = [line.read(part) / line.spread for line, part in zip(lines, states)]
     page = {

@@ -219,7 +219,7 @@ def test_every_row_is_the_model_that_it_says(model, data_dir):
     found = {
         "pixel_hnn": isinstance(made, hgn_tf.PixelHNN),
         "euler": getattr(made, "integrator", "") == "euler",
-        "determ": isinstance(made, hgn_tf.HGN) and not made.sample,
+        "determ": isinstance(made, hgn_tf.HGN) and not made.stochastic,
         "no_fpsi": isinstance(made, hgn_tf.HGN) and made.state_net is None,
         "conv": config.form == "conv",
     }

@@ -169,7 +169,7 @@ def test_saved_model_is_the_same_model(form, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"state_net": None, "integrator": "rk4", "sample": False},
+        {"state_net": None, "integrator": "rk4", "stochastic": False},
         {"num_decoded_frames": 2, "curriculum_steps": 7, "initial_horizon": 2},
         {"geco": losses.Geco(0.01, limits=(0.5, 3.0)), "seed": 5, "dt": -0.25},
     ],
@@ -239,12 +239,12 @@ def test_model_without_f_psi_splits_z():
 
 
 def test_deterministic_model_has_neither_noise_nor_kl():
-    ours, other = (make_model(sample=False, seed=seed) for seed in (1, 2))
+    ours, other = (make_model(stochastic=False, seed=seed) for seed in (1, 2))
     histories = [fit(model, epochs=1).history for model in (ours, other)]
     for mine, theirs in zip(ours.get_weights(), other.get_weights()):
         np.testing.assert_array_equal(mine, theirs)
     assert histories[0]["kl"] == [0.0]
-    assert fit(make_model(sample=True), epochs=1).history["kl"][0] > 0
+    assert fit(make_model(stochastic=True), epochs=1).history["kl"][0] > 0
 
 
 def test_joint_hamiltonian_trains():
@@ -271,7 +271,7 @@ def test_drawn_frames_are_an_unbiased_estimate():
     model = make_model(
         graph=True,
         optimizer=keras.optimizers.SGD(0.0),
-        sample=False,
+        stochastic=False,
         num_decoded_frames=2,
     )
     videos, found = make_videos(), []
@@ -367,7 +367,7 @@ def test_inferred_states_roll_out_to_the_output_of_call(form):
     path = model.rollout(state, FRAMES - 1)
     assert path.q.shape == (8, FRAMES, *shape)
     np.testing.assert_allclose(path.q, output.states.q, atol=1e-5)
-    drawn = model.decode(path.q)
+    drawn = model.decode(path)
     assert drawn.shape == videos.shape
     np.testing.assert_allclose(drawn, output.video, atol=1e-4)  # float32
 
@@ -399,9 +399,9 @@ def test_rollout_back_returns_to_the_start(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_drawn_change_is_that_between_frames(form):
     model, video = make_model(form, dt=1e-2), make_videos()
-    found = model.motion(video)
+    found = model.check_collapse(video)
     # As many steps, and one more for the change of the last.
-    drawn = model.decode(model.rollout(model.infer(video), FRAMES).q).numpy()
+    drawn = model.decode(model.rollout(model.infer(video), FRAMES)).numpy()
     contrast = (video - video.mean(axis=(0, 1))).std()
     expected = np.square(np.diff(drawn, axis=1)).mean() ** 0.5 / contrast
     assert found.drawn_change == pytest.approx(expected, rel=0.05)
@@ -410,10 +410,10 @@ def test_drawn_change_is_that_between_frames(form):
 def test_decoder_of_one_picture_is_a_collapse():
     model, video = make_model(graph=True), make_videos()
     fit(model, epochs=30)
-    assert not model.motion(video).collapsed
+    assert not model.check_collapse(video).collapsed
     for weight in model.decoder.trainable_variables:
         weight.assign(1e-3 * weight)
-    assert model.motion(video).collapsed
+    assert model.check_collapse(video).collapsed
 
 
 def test_half_dt_passes_the_same_states():
@@ -435,8 +435,8 @@ def test_rollout_starts_at_the_state_and_may_have_no_steps():
 def test_long_videos_are_decoded_in_parts():
     model = make_model()
     path = model.rollout(model.infer(make_videos()), 99)  # 800 frames
-    whole = model.decode(path.q)
-    part = model.decode(path.q[:, 90:])
+    whole = model.decode(path)
+    part = model.decode(PhaseState(path.q[:, 90:], path.p[:, 90:]))
     assert whole.shape == (8, 100, SIZE, SIZE, 1)
     np.testing.assert_allclose(whole[:, 90:], part, atol=1e-5)
 
@@ -444,7 +444,7 @@ def test_long_videos_are_decoded_in_parts():
 @pytest.mark.parametrize("form", FORMS)
 def test_generated_motions_depend_on_the_seed_alone(form):
     model = make_model(form)
-    ours, again, other = (model.generate(2, 4, seed=s) for s in (7, 7, 8))
+    ours, again, other = (model.sample(2, 4, seed=s) for s in (7, 7, 8))
     assert ours.video.shape == (2, 5, SIZE, SIZE, 1)
     assert ours.states.q.shape[:2] == (2, 5)
     np.testing.assert_array_equal(ours.video, again.video)
@@ -453,7 +453,7 @@ def test_generated_motions_depend_on_the_seed_alone(form):
 
 def test_generated_motions_start_from_the_prior():
     model = make_model(state_net=None)
-    states = model.generate(2000, 0).states
+    states = model.sample(2000, 0).states
     z = np.concatenate([states.q, states.p], axis=-1)[:, 0]
     # 2,000 draws: a standard error of 0.022.
     np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=0.1)
@@ -642,8 +642,8 @@ def test_wrong_rollouts_get_a_clear_error():
         model.rollout(state, 3, dt=0.0)
     with pytest.raises(ValueError, match="`num_steps` must be 0 or more"):
         model.rollout(state, -1)
-    with pytest.raises(ValueError, match="`generate` needs.*sample=False"):
-        make_model(sample=False).generate(2, 3)
+    with pytest.raises(ValueError, match="`sample` needs.*stochastic=False"):
+        make_model(stochastic=False).sample(2, 3)
 
 
 # Two replicas need a TensorFlow that has not started yet.
@@ -666,7 +666,7 @@ spoilt = videos.copy()
 spoilt[0] = np.nan
 
 def make():
-    return make_model(sample=False, graph=True, geco=losses.Geco(0.5))
+    return make_model(stochastic=False, graph=True, geco=losses.Geco(0.5))
 
 def number(variable):
     return int(keras.ops.convert_to_numpy(variable))

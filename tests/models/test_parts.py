@@ -87,7 +87,9 @@ def make_hgn(graph=False, **changes):
         "hamiltonian": Bowl(),
         "decoder": functional_decoder(),
     }
-    model = HGN(**parts | changes, num_inference_frames=FRAMES, sample=False)
+    model = HGN(
+        **parts | changes, num_inference_frames=FRAMES, stochastic=False
+    )
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=not graph)
     return model
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy.integrate import solve_ivp
 
 from hgn_tf import networks
-from hgn_tf.models.collapse import latent_motion
+from hgn_tf.models.collapse import check_collapse
 from hgn_tf.models.hnn import HNN, DerivativeNet
 from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.models.video import consecutive_pairs
@@ -156,7 +156,7 @@ def test_one_batch_is_learned(form):
     scores = model.evaluate(video, verbose=0, return_dict=True)
     constant = np.square(video - video.mean(axis=(0, 1))).mean()
     assert scores["reconstruction"] < 0.1 * constant
-    assert not model.motion(video).collapsed
+    assert not model.check_collapse(video).collapsed
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_path_from_video_to_frames(form):
     state = model.infer(video)
     assert state.q.shape == state.p.shape == (8, 1)
     path = model.rollout(state, 3)
-    frames = model.draw(path)
+    frames = model.decode(path)
     assert frames.shape == (8, 4, SIZE, SIZE, 1)
     output = model.predict(video, verbose=0)
     np.testing.assert_allclose(
@@ -241,7 +241,7 @@ def test_path_from_video_to_frames(form):
 
 def test_collapse_is_told_by_the_gradient_of_the_energy():
     video, model = make_videos(), make_model()
-    lively = model.motion(video)
+    lively = model.check_collapse(video)
     assert not lively.collapsed
     z = np.concatenate(
         [np.concatenate(model.infer(video[:, t:]), -1) for t in range(5)]
@@ -251,7 +251,7 @@ def test_collapse_is_told_by_the_gradient_of_the_energy():
     assert lively.gradient_norm == pytest.approx(expected, rel=1e-5)
     for weight in model.dynamics.trainable_variables:
         weight.assign(1e-3 * weight)
-    still = model.motion(video)
+    still = model.check_collapse(video)
     assert still.collapsed and still.gradient_norm < 1e-6
 
 
@@ -260,7 +260,7 @@ def test_decoder_of_one_picture_is_a_collapse():
     model.infer(video)
     for weight in model.decoder.trainable_variables:
         weight.assign(1e-3 * weight)
-    found = model.motion(video)
+    found = model.check_collapse(video)
     assert found.collapsed and found.gradient_norm > 0.1 * found.spread
 
 
@@ -269,7 +269,7 @@ def test_encoder_of_one_point_is_a_collapse():
     model.infer(video)
     for weight in model.encoder.trainable_variables:
         weight.assign(tf.zeros_like(weight))
-    assert model.motion(video).collapsed
+    assert model.check_collapse(video).collapsed
 
 
 def test_weight_decay_is_coupled_into_the_gradient():
@@ -308,7 +308,7 @@ def test_saved_model_goes_on_alike(form, dynamics, tmp_path):
     assert ours == theirs
     path = model.rollout(model.infer(video), 2)
     again = loaded.rollout(loaded.infer(video), 2)
-    np.testing.assert_array_equal(loaded.draw(again), model.draw(path))
+    np.testing.assert_array_equal(loaded.decode(again), model.decode(path))
     for each in (model, loaded):
         each.fit(video, batch_size=4, shuffle=False, verbose=0)
     for ours, theirs in zip(model.get_weights(), loaded.get_weights()):
@@ -408,7 +408,7 @@ def look_at(states, change, drawn_change=1.0):
     """Motion of states drawn as zeros, and as `drawn_change` when moved."""
     drawn = np.zeros((len(states), 3))
     recorded = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
-    return latent_motion(states, change, drawn, drawn + drawn_change, recorded)
+    return check_collapse(states, change, drawn, drawn + drawn_change, recorded)
 
 
 def test_states_that_are_all_one_are_collapsed_and_have_no_share():

@@ -35,7 +35,7 @@ def assert_close(found, expected):
 
 def decoded(model, videos):
     path = model.rollout(model.infer(videos), 4)
-    return model.draw(path)
+    return model.decode(path)
 
 
 @pytest.mark.parametrize("name", VIDEO_MODELS)
@@ -61,7 +61,7 @@ def test_saved_video_model_trains_on_alike(name, outputs):
 
 @pytest.mark.parametrize("name", ["hgn_flat", "hgn_convolutional"])
 def test_saved_hgn_samples_the_same_motions(name, outputs):
-    samples = load(name).generate(2, 3, seed=1).video
+    samples = load(name).sample(2, 3, seed=1).video
     assert_close(samples, outputs[f"{name}/samples"])
 
 

@@ -338,7 +338,7 @@ def _make_hgn(config, builder):
         positions=unit * config.positions,
         integrator=config.integrator,
         dt=recipe.dt,
-        sample=config.sample,
+        stochastic=config.sample,
         geco=losses.Geco(tolerance, limits=(0.01, config.geco_limit)),
         seed=config.seed,
     )

@@ -146,7 +146,7 @@ def _errors(folders, data_dir):
             video = data.load_split(builder, split, 1).video
             path = model.rollout(model.infer(video), video.shape[1] - 1)
             error = metrics.pixel_mse_per_frame(
-                video / np.float32(255.0), model.draw(path).numpy()
+                video / np.float32(255.0), model.decode(path).numpy()
             )
             energy = model.energy(path).numpy()[0]
             errors.setdefault(split, {})[name] = error[0]

@@ -212,7 +212,7 @@ def score_pixels(reader: StateReader, truth: Truth) -> dict[str, float]:
         results[f"{name}pixel_mse"] = float(error)
     error = reader.read(z).reshape(truth.path.shape) - truth.path
     results["encoded_mse"] = float(np.square(error).mean())
-    return results | model.motion(rows["x"]).metrics()
+    return results | model.check_collapse(rows["x"]).metrics()
 
 
 def as_states(model, name: str, truth: Truth):
