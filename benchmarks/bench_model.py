@@ -6,6 +6,9 @@ on what else the machine does: compare ratios from one run.
 
 TensorFlow leaves oneDNN off on CPUs without AVX512-VNNI, where convolutions
 gain by it all the same: here it is on, but in the lines that say otherwise.
+
+bfloat16 is measured where the processor has units for it. Its lines are on one
+thread: read them against those of one thread.
 """
 
 import os
@@ -21,6 +24,8 @@ _WAYS = {
     ", one thread": ("paper", _ONE_THREAD),
     ", oneDNN off": ("paper", {"TF_ENABLE_ONEDNN_OPTS": "0"}),
     ", UpSampling2D then Conv2D as they are": ("plain", {}),
+    ", bfloat16, one thread": ("bfloat16", _ONE_THREAD),
+    ", random anchor, 15 steps each way, one thread": ("anchor", _ONE_THREAD),
 }
 # Form, batch, frames decoded, environment.
 STEPS = {
@@ -33,6 +38,7 @@ STEPS = {
     for decoded in (30, 8)
     for way, (form, environment) in _WAYS.items()
 } | {"cpu budget, pendulum, batch 32, 8 of 30 frames": ("flat", 32, 8, {})}
+_PARTS_HEADING = "Where a step at the paper's size goes, on one thread:"
 # Of a step at the paper's size, batch 16; the rest is the optimiser.
 PARTS = {
     "encoder": ("encoder", 30),
@@ -40,28 +46,41 @@ PARTS = {
     "decoder, 30 frames": ("decoder", 30),
     "decoder, 8 frames": ("decoder", 8),
 }
+# Form, steps, batch, environment.
 ROLLOUTS = {
     f"{form} form, {steps} steps and frames, batch {batch}": (
         form,
         steps,
         batch,
+        {},
     )
     for form in ("paper", "flat")
     for steps in (30, 1000)
     for batch in (1, 16)
+} | {
+    f"paper form, 1000 steps and frames, batch 16{way}, one thread": (
+        form,
+        1000,
+        16,
+        _ONE_THREAD,
+    )
+    for form, way in (("paper", ""), ("bfloat16", ", bfloat16"))
 }
 
 
 def main():
-    print("A training step:")
-    for title, (*_, environment) in STEPS.items():
-        _measure("step", title, environment)
-    print("Where a step at the paper's size goes, on one thread:")
-    for title in PARTS:
-        _measure("part", title, _ONE_THREAD)
-    print("A rollout with decoding, from a state:")
-    for title in ROLLOUTS:
-        _measure("rollout", title, {})
+    from hgn_tf.networks import has_bfloat16_units
+
+    for kind, heading, lines in (
+        ("step", "A training step:", STEPS),
+        ("part", _PARTS_HEADING, PARTS),
+        ("rollout", "A rollout with decoding, from a state:", ROLLOUTS),
+    ):
+        print(heading)
+        for title, line in lines.items():
+            if line[0] != "bfloat16" or has_bfloat16_units():
+                environment = _ONE_THREAD if kind == "part" else line[-1]
+                _measure(kind, title, environment)
 
 
 def _measure(kind, title, environment):
@@ -78,7 +97,12 @@ def measure_step(form, batch, decoded, count=5):
     import numpy as np
     import tensorflow as tf
 
-    model = _model(form, num_decoded_frames=decoded)
+    anchor = {"anchor": "random", "rollout_steps": 15, "shortest_window": 10}
+    model = _model(
+        form,
+        num_decoded_frames=decoded,
+        **(anchor if form == "anchor" else {}),
+    )
     model.compile(keras.optimizers.Adam(1e-4))
     shape = (batch, 30, 32, 32, 3)
     video = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
@@ -127,7 +151,7 @@ def measure_rollout(form, steps, batch, count=2):
     from hgn_tf import PhaseState
 
     model = _model(form)
-    shape = (4, 4, 16) if form == "paper" else (1,)
+    shape = (1,) if form == "flat" else (4, 4, 16)
     q = tf.random.stateless_normal([batch, *shape], [0, 0])
     p = tf.random.stateless_normal([batch, *shape], [0, 1])
 
@@ -144,7 +168,8 @@ def _model(form, **kwargs):
     if form == "flat":
         parts = networks.flat_networks(latent_size=1)
     else:
-        parts = networks.paper_networks()
+        half = "mixed_bfloat16" if form == "bfloat16" else "float32"
+        parts = networks.paper_networks(picture_dtype=half)
     if form == "plain":
         parts["decoder"] = _plain_decoder(parts["decoder"])
     model = HGN(**parts, **kwargs)
@@ -164,7 +189,7 @@ def _plain_decoder(decoder, q_shape=(4, 4, 16)):
             branch = layers.Conv2D(width, 3, padding="same")(branch)
             branch = layers.LeakyReLU(0.2)(branch)
         skip = layers.Conv2D(width, 1, use_bias=False)(x)
-        x = layers.Activation("sigmoid")((skip + branch) * 0.5**0.5)
+        x = (skip + branch) * 0.5**0.5
     x = layers.Conv2D(decoder.channels, 3, padding="same")(x)
     return Model(q, x)
 
@@ -192,7 +217,7 @@ if __name__ == "__main__":
         elif kind == "part":
             figures = measure_part(*PARTS[title])
         else:
-            figures = measure_rollout(*ROLLOUTS[title])
+            figures = measure_rollout(*ROLLOUTS[title][:3])
         print(
             f"  {title:68s}{figures[0]:8.3f} CPU-s{figures[1]:8.3f} s"
             f"{figures[2]:8.0f} MB",

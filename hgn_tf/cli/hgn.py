@@ -52,7 +52,7 @@ def add(
         "train", _train, "train an HGN, or go on where it was", data_dir=True
     )
     sub.add_argument("dataset", help="such as physics_pendulum/small")
-    sub.add_argument("--budget", default="cpu", help=f"one of {list(BUDGETS)}")
+    sub.add_argument("--budget", default="flat", help=f"one of {list(BUDGETS)}")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=pathlib.Path, help="the run's folder")
     sub.add_argument("--workers", type=int, default=1, help="for the dataset")
