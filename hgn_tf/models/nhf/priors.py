@@ -16,11 +16,12 @@ class SoftUniform(tfd.Distribution):
     sampled.
 
     Args:
-      sigma: Width, positive.
-      beta: Sharpness of the edges, positive; of sigma's shape and dtype.
-      validate_args: As TFP's; positive values are always asked for.
-      allow_nan_stats: As TFP's.
-      name: Of the distribution.
+      sigma: Width, positive, a number or a tensor. Defaults to 6.
+      beta: Sharpness of the edges, positive; its shape and that of sigma
+        broadcast to the batch shape. Defaults to 8.
+      validate_args: bool. As in TFP; positive values are always asked for.
+      allow_nan_stats: bool. As in TFP.
+      name: str. Name of the distribution.
     Raises: ValueError: if sigma or beta is not positive.
     Source: the HGN paper (Toth et al., 2019), section 4, figure 9, where Z
       is left open.
@@ -28,14 +29,15 @@ class SoftUniform(tfd.Distribution):
 
     def __init__(
         self,
-        sigma=6.0,
-        beta=8.0,
+        sigma: float | np.ndarray | tf.Tensor = 6.0,
+        beta: float | np.ndarray | tf.Tensor = 8.0,
         validate_args: bool = False,
         allow_nan_stats: bool = True,
         name: str = "SoftUniform",
     ):
         parameters = dict(locals())
-        dtype = tf.as_dtype(getattr(sigma, "dtype", None) or tf.float32)
+        given = getattr(sigma, "dtype", None) or getattr(beta, "dtype", None)
+        dtype = tf.as_dtype(given or tf.float32)
         self._sigma = tf.convert_to_tensor(sigma, dtype)
         self._beta = tf.convert_to_tensor(beta, dtype)
         for key in ("sigma", "beta"):
@@ -52,11 +54,11 @@ class SoftUniform(tfd.Distribution):
         )
 
     @property
-    def sigma(self):
+    def sigma(self) -> tf.Tensor:
         return self._sigma
 
     @property
-    def beta(self):
+    def beta(self) -> tf.Tensor:
         return self._beta
 
     @classmethod
@@ -74,8 +76,10 @@ class SoftUniform(tfd.Distribution):
 
     def _sample_n(self, n, seed=None):
         seeds = tfp.random.split_seed(seed, n=2, salt="soft_uniform")
-        logistic = tfd.Logistic(tf.zeros_like(self._beta), 1.0 / self._beta)
-        half = self._sigma / 2
+        # Each of the two has a draw for every member of the batch.
+        middle = tf.zeros(self.batch_shape_tensor(), self.dtype)
+        logistic = tfd.Logistic(middle, 1.0 / self._beta)
+        half = middle + self._sigma / 2
         uniform = tfd.Uniform(-half, half)
         return uniform.sample(n, seeds[0]) + logistic.sample(n, seeds[1])
 
@@ -123,8 +127,8 @@ def phase_prior(prior, dim: int, dtype) -> tfd.Distribution:
         every q and p; a pair of such for q and for p, in which a
         distribution of shape [dim] may stand too; or a distribution of shape
         [2 dim].
-      dim: Length of q, and of p.
-      dtype: Of the model.
+      dim: int. Length of q, and of p.
+      dtype: Precision of the model.
     Returns: A distribution; of a pair it is a `tfd.Blockwise`.
     Raises: ValueError: for an unknown name, another shape or dtype, variables.
     """

@@ -72,6 +72,26 @@ def test_far_tails_are_finite_and_batches_broadcast():
     np.testing.assert_array_equal(prior.cdf([1e4, -1e4]), [1, 0])
 
 
+def _cdf(prior):
+    return lambda s: prior.cdf(s).numpy()
+
+
+def test_one_beta_serves_a_batch_of_widths():
+    wide = np.array([1.0, 4.0])
+    prior = SoftUniform(wide, 8.0)
+    assert prior.batch_shape == (2,) and prior.dtype == tf.float64
+    samples = prior.sample(5000, seed=(0, 1)).numpy()
+    for index, sigma in enumerate(wide):
+        alone = SoftUniform(sigma, 8.0)
+        at = np.linspace(-1, 1, 5)
+        expected = alone.log_prob(at)
+        found = prior.log_prob(at[:, None])[:, index]
+        np.testing.assert_allclose(found, expected)
+        spread = stats.kstest(samples[:, index], _cdf(alone))
+        assert spread.pvalue > 0.01
+    assert SoftUniform(6.0, np.float64(8)).dtype == tf.float64
+
+
 def test_sigma_and_beta_must_be_positive():
     with pytest.raises(ValueError, match="`sigma` must be positive"):
         SoftUniform(0.0, 8.0)
