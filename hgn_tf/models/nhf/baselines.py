@@ -6,7 +6,7 @@ variable.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -14,9 +14,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from hgn_tf.models.nhf.points import (
+    check_no_targets,
     check_points,
+    check_precision,
     check_training_points,
-    points_in,
+    no_targets,
+    points_and_weights,
 )
 from hgn_tf.models.steps import GuardedModel
 from hgn_tf.networks import serializable
@@ -29,6 +32,9 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 _MAX_LOG_SCALE = 2.0
 # Least width, height and slope of a spline's bin, as a share of the mean one.
 _MIN_BIN = 1e-2
+_SLOPE_SHIFT = np.log(np.e - 1)
+# The output of a network at which a spline's slope is 1, as outside of it.
+_SLOPE_1 = np.log(np.expm1(1 - _MIN_BIN)) - _SLOPE_SHIFT
 
 
 class Coupling(tfb.Bijector):
@@ -38,10 +44,11 @@ class Coupling(tfb.Bijector):
     the Jacobian; here once.
 
     Args:
-      num_kept: Coordinates that stay: the first ones, or the last if `flip`.
-      flip: See `num_kept`.
-      choose: Callable, kept [batch, num_kept] -> scalar bijector of the rest.
-      name: Of the bijector.
+      num_kept: int. Coordinates that stay.
+      flip: bool. Whether they are the last ones, not the first.
+      choose: Callable, kept [..., num_kept] -> scalar bijector of the rest.
+      name: str. Name of the bijector.
+    Call: x [..., dim] -> [..., dim].
     """
 
     def __init__(
@@ -78,7 +85,7 @@ class Coupling(tfb.Bijector):
         kept, moved = self._split(x)
         moved = direction(self._choose(x), moved)
         parts = [moved, kept] if self._flip else [kept, moved]
-        return tf.concat(parts, axis=-1)
+        return tf.ensure_shape(tf.concat(parts, axis=-1), x.shape)
 
     def _forward(self, x):
         return self._move(x, lambda bijector, part: bijector.forward(part))
@@ -90,47 +97,67 @@ class Coupling(tfb.Bijector):
         return self._choose(y).inverse_log_det_jacobian(self._split(y)[1], 1)
 
 
-def coupling_network(dim: int, num_outputs: int, units: tuple) -> keras.Model:
+def coupling_network(
+    dim: int, first: Sequence[float], units: tuple[int, ...], dtype=None
+) -> keras.Model:
     """MLP from the kept coordinates to the parameters of the others.
 
     Args:
-      dim: Coordinates of a point.
-      num_outputs: Parameters a moved coordinate.
+      dim: int. Coordinates of a point.
+      first: Values [num_outputs] that the parameters of every moved
+        coordinate have at first, but for small random weights.
       units: Width of each hidden layer.
+      dtype: Precision of the layers. Defaults to Keras's.
     Returns: built network, [batch, dim // 2] -> [batch, moved, num_outputs].
     """
+    num_outputs = len(first)
     moved = dim - dim // 2
     network = keras.Sequential(
         [
             *(
-                keras.layers.Dense(width, **_start(index))
+                keras.layers.Dense(width, **_start(index), dtype=dtype)
                 for index, width in enumerate(units)
             ),
-            keras.layers.Dense(moved * num_outputs, **_start(None)),
-            keras.layers.Reshape((moved, num_outputs)),
+            keras.layers.Dense(
+                moved * num_outputs,
+                **_start(None)
+                | {
+                    "bias_initializer": lambda shape, dtype: tf.constant(
+                        np.tile(first, moved), dtype
+                    )
+                },
+                dtype=dtype,
+            ),
+            keras.layers.Reshape((moved, num_outputs), dtype=dtype),
         ]
     )
     network.build((None, dim // 2))
     return network
 
 
-def autoregressive_network(dim: int, units: tuple) -> keras.Model:
+def autoregressive_network(
+    dim: int, units: tuple[int, ...], dtype=None
+) -> keras.Model:
     """MADE: shift and scale of coordinate i from those before it.
 
     Args:
-      dim: Coordinates of a point.
+      dim: int. Coordinates of a point.
       units: Width of each hidden layer.
+      dtype: Precision of the layers. Defaults to Keras's.
     Returns: built network, [batch, dim] -> [batch, dim, 2].
     """
     degrees, layers = np.arange(1, dim + 1).tolist(), []
     before = degrees
     for index, width in enumerate(units):
         after = [1 + unit % (dim - 1) for unit in range(width)]
-        layers.append(MaskedDense(before, after, **_start(index)))
+        layers.append(MaskedDense(before, after, **_start(index), dtype=dtype))
         before = after
     twice = [degree for degree in degrees for _ in range(2)]
-    layers.append(MaskedDense(before, twice, strict=True, **_start(None)))
-    network = keras.Sequential([*layers, keras.layers.Reshape((dim, 2))])
+    layers.append(
+        MaskedDense(before, twice, strict=True, **_start(None), dtype=dtype)
+    )
+    layers.append(keras.layers.Reshape((dim, 2), dtype=dtype))
+    network = keras.Sequential(layers)
     network.build((None, dim))
     return network
 
@@ -139,7 +166,7 @@ def affine_coupling(network, dim: int, index: int) -> tfb.Bijector:
     """A layer of RealNVP (Dinh et al. 2017); every other one is flipped."""
 
     def choose(kept):
-        shift, log_scale = _affine(network(kept))
+        shift, log_scale = _affine(_on_rows(network, kept))
         return tfb.Shift(shift)(tfb.Scale(log_scale=log_scale))
 
     return Coupling(dim // 2, bool(index % 2), choose)
@@ -155,14 +182,13 @@ def spline_coupling(
     """
 
     def choose(kept):
-        raw = network(kept)
+        raw = _on_rows(network, kept)
         count = (raw.shape[-1] + 1) // 3
         widths, heights, slopes = tf.split(raw, [count, count, count - 1], -1)
         return tfb.RationalQuadraticSpline(
             bin_widths=_bins(widths, half_width),
             bin_heights=_bins(heights, half_width),
-            # 1 at the start, as outside.
-            knot_slopes=tf.math.softplus(slopes + np.log(np.e - 1)) + _MIN_BIN,
+            knot_slopes=tf.math.softplus(slopes + _SLOPE_SHIFT) + _MIN_BIN,
             range_min=-half_width,
         )
 
@@ -172,7 +198,7 @@ def spline_coupling(
 def autoregressive(network, dim: int, index: int) -> tfb.Bijector:
     """A layer of MAF (Papamakarios et al. 2017), then the order reversed."""
     flow = tfb.MaskedAutoregressiveFlow(
-        _once(lambda x: _affine(network(x))), unroll_loop=True
+        _once(lambda x: _affine(_on_rows(network, x))), unroll_loop=True
     )
     return tfb.Chain([flow, tfb.Permute(list(range(dim))[::-1])])
 
@@ -184,7 +210,7 @@ class Flow:
     Attributes:
       num_layers: Layers of the flow.
       units: Width of each hidden layer of a layer's network.
-      network: Callable (dim, units, num_bins) -> network of a layer.
+      network: Callable (dim, units, num_bins, dtype) -> network of a layer.
       bijector: Callable (network, dim, index, half_width) -> bijector.
     """
 
@@ -198,20 +224,25 @@ FLOWS = {
     "realnvp": Flow(
         16,
         (73, 73),
-        lambda dim, units, _: coupling_network(dim, 2, units),
+        lambda dim, units, _, dtype: coupling_network(
+            dim, [0.0, 0.0], units, dtype
+        ),
         lambda *layer: affine_coupling(*layer[:3]),
     ),
     "maf": Flow(
         10,
         (90, 90),
-        lambda dim, units, _: autoregressive_network(dim, units),
+        lambda dim, units, _, dtype: autoregressive_network(dim, units, dtype),
         lambda *layer: autoregressive(*layer[:3]),
     ),
     "spline": Flow(
         4,
         (128, 128),
-        lambda dim, units, num_bins: coupling_network(
-            dim, 3 * num_bins - 1, units
+        lambda dim, units, num_bins, dtype: coupling_network(
+            dim,
+            [0.0] * (2 * num_bins) + [_SLOPE_1] * (num_bins - 1),
+            units,
+            dtype,
         ),
         spline_coupling,
     ),
@@ -226,11 +257,13 @@ class NormalizingFlow(GuardedModel):
     gradients are not finite changes nothing but the count `dropped_steps`.
 
     Args:
-      kind: A name in FLOWS.
-      num_layers: Layers of the flow; None for the kind's own.
-      units: Width of each hidden layer of a layer's network; None likewise.
-      num_bins: Bins of a spline.
-      half_width: A spline's range is [-half_width, half_width].
+      kind: str. A key of `FLOWS`. Defaults to "realnvp".
+      num_layers: int. Layers of the flow; None for the kind's own number.
+      units: Width of each hidden layer of a layer's network; None for the
+        kind's own.
+      num_bins: int. Bins of a spline. Defaults to 20.
+      half_width: float. Half the range of a spline, [-half_width, half_width].
+        Defaults to 5.
     Call: x [batch, dim] -> ln p(x) [batch], nats.
     Raises: ValueError: for an unknown kind, sizes that cannot be, points with
       one coordinate, and in `fit` and `log_prob` for points that do not fit.
@@ -238,14 +271,15 @@ class NormalizingFlow(GuardedModel):
 
     def __init__(
         self,
-        kind="realnvp",
-        num_layers=None,
-        units=None,
-        num_bins=20,
-        half_width=5.0,
+        kind: str = "realnvp",
+        num_layers: int | None = None,
+        units: tuple[int, ...] | None = None,
+        num_bins: int = 20,
+        half_width: float = 5.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_precision(self.dtype_policy)
         if kind not in FLOWS:
             raise ValueError(
                 f"`kind` must be one of {list(FLOWS)}. Received: {kind!r}."
@@ -274,7 +308,9 @@ class NormalizingFlow(GuardedModel):
             )
         self.dim = shape[-1]
         self.networks = [
-            FLOWS[self.kind].network(self.dim, self.units, self.num_bins)
+            FLOWS[self.kind].network(
+                self.dim, self.units, self.num_bins, self.dtype_policy
+            )
             for _ in range(self.num_layers)
         ]
         # Traced once, for any number of rows.
@@ -290,27 +326,43 @@ class NormalizingFlow(GuardedModel):
     def distribution(self) -> tfd.Distribution:
         """The density as it is now; it borrows the model's networks.
 
-        Make a new one after a change of the weights, since TFP remembers what
-        a bijector returned.
+        It is a snapshot: after a change of the weights make a new one, since
+        the bijectors of TFP remember what they returned for a tensor object.
         """
         layers = [
             FLOWS[self.kind].bijector(network, self.dim, index, self.half_width)
             for index, network in enumerate(self.networks)
         ]
         return tfd.TransformedDistribution(
-            tfd.MultivariateNormalDiag(tf.zeros(self.dim)), tfb.Chain(layers)
+            tfd.MultivariateNormalDiag(tf.zeros(self.dim, self.compute_dtype)),
+            tfb.Chain(layers),
         )
 
-    def fit(self, x=None, *args, **kwargs):
+    def fit(self, x=None, y=None, **kwargs) -> keras.callbacks.History:
         """As `keras.Model.fit`, on points [rows, dim] or batches of them.
 
-        A tf.data.Dataset is not searched for NaN: such a step is dropped.
+        A tf.data.Dataset is not searched for NaN: such a step is dropped. It
+        may have batches (points, None, sample weights).
         """
-        x = check_training_points(x, self._known_dim, self.compute_dtype)
-        return super().fit(x, *args, **kwargs)
+        check_no_targets(y)
+        x = check_training_points(
+            x, self._known_dim, self.compute_dtype, varying=True
+        )
+        y = no_targets(x, kwargs.get("sample_weight"))
+        return super().fit(x, y, **kwargs)
 
-    def log_prob(self, x) -> tf.Tensor:
-        """The density ln p(x) of points [n, dim], nats, [n]."""
+    def evaluate(self, x=None, y=None, **kwargs):
+        """As `keras.Model.evaluate`: the mean of -ln p of points."""
+        check_no_targets(y)
+        x = check_training_points(x, self._known_dim, self.compute_dtype)
+        y = no_targets(x, kwargs.get("sample_weight"))
+        return super().evaluate(x, y, **kwargs)
+
+    def log_prob(self, x: np.ndarray | tf.Tensor) -> tf.Tensor:
+        """The density ln p(x) of points [n, dim], nats, [n].
+
+        Raises: ValueError: if the points do not fit or are not finite.
+        """
         x = check_points(x, self._known_dim, self.compute_dtype, "x")
         if not self.built:
             self.build(x.shape)
@@ -332,8 +384,12 @@ class NormalizingFlow(GuardedModel):
             tf.constant(n), tf.constant([0, seed], tf.int32)
         )
 
+    def train_step(self, data):
+        return super().train_step(points_and_weights(data))
+
     def test_step(self, data):
-        self._track((self._loss_tracker, self._loss(points_in(data))))
+        x, *weight = points_and_weights(data)
+        self._loss_tracker.update_state(self._loss(x, *weight), tf.shape(x)[0])
         return self.get_metrics_result()
 
     def get_config(self):
@@ -350,12 +406,14 @@ class NormalizingFlow(GuardedModel):
     def _known_dim(self):
         return self.dim if self.built else None
 
-    def _loss(self, x):
-        return -tf.reduce_mean(self(x))
+    def _loss(self, x, weight=None):
+        log_prob = self(x)
+        if weight is not None:
+            log_prob *= tf.cast(weight, log_prob.dtype)
+        return -tf.reduce_mean(log_prob)
 
     def _step(self, data):
-        x = points_in(data)
-        (loss,) = self._descend(lambda: (self._loss(x),))
+        (loss,) = self._descend(lambda: (self._loss(*data),))
         self._track((self._loss_tracker, loss))
 
 
@@ -378,8 +436,17 @@ def _start(index):
     }
 
 
+def _on_rows(network, x):
+    """A network on [batch, n], of x [..., n]."""
+    rows = network(tf.reshape(x, [-1, x.shape[-1]]))
+    shape = tf.concat([tf.shape(x)[:-1], rows.shape[1:]], axis=0)
+    return tf.ensure_shape(
+        tf.reshape(rows, shape), [*x.shape[:-1], *rows.shape[1:]]
+    )
+
+
 def _affine(parameters):
-    """Shift and bounded log-scale, each [batch, coordinates]."""
+    """Shift and bounded log-scale, each [..., coordinates]."""
     shift, log_scale = tf.unstack(parameters, axis=-1)
     return shift, _MAX_LOG_SCALE * tf.tanh(log_scale / _MAX_LOG_SCALE)
 

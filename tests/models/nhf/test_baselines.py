@@ -90,6 +90,63 @@ def test_log_det_is_that_of_the_jacobian(trained):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("kind", FLOWS)
+def test_bijectors_take_any_axes_before_the_last(kind, shape):
+    flow = make_flow(kind)
+    x = tf.random.stateless_normal([6, 2], [5, 6])
+    rows = x[: int(np.prod(shape))]
+    expected = flow.distribution().log_prob(rows)
+    spec = tf.TensorSpec([None] * len(shape) + [2])
+    for log_prob in (
+        flow.distribution().log_prob,
+        tf.function(flow.distribution().log_prob, input_signature=[spec]),
+    ):
+        found = log_prob(tf.reshape(rows, (*shape, 2)))
+        assert found.shape == shape
+        np.testing.assert_allclose(tf.reshape(found, [-1]), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", FLOWS)
+def test_float64_is_float64(kind):
+    single, double = make_flow(kind), make_flow(kind, dtype="float64")
+    double.set_weights(single.get_weights())
+    points = MOONS.sample(16, 0)
+    found = double.log_prob(points)
+    assert found.dtype == tf.float64 and double.sample(2).dtype == tf.float64
+    np.testing.assert_allclose(found, single.log_prob(points), atol=1e-4)
+    double.fit(points, verbose=0)
+    assert int(double.dropped_steps) == 0
+    with pytest.raises(ValueError, match="in float32 or float64"):
+        NormalizingFlow(kind, dtype="mixed_bfloat16")
+
+
+def test_spline_starts_as_the_identity():
+    flow = make_flow("spline", dtype="float64")
+    for network in flow.networks:  # without the small random weights
+        network.layers[-2].kernel.assign(0.0 * network.layers[-2].kernel)
+    bijector = flow.distribution().bijector
+    x = tf.random.stateless_uniform([64, 2], [1, 2], -7, 7, tf.float64)
+    np.testing.assert_allclose(bijector.forward(x), x, atol=1e-12)
+    stretch = bijector.forward_log_det_jacobian(x, 1)
+    np.testing.assert_allclose(stretch, 0.0, atol=1e-12)
+
+
+def test_evaluation_and_weights_count_rows():
+    flow, points = make_flow("realnvp"), MOONS.sample(5, 0)
+    points[4] = 9.0
+    by_4, by_5 = (
+        flow.evaluate(points, batch_size=size, verbose=0) for size in (4, 5)
+    )
+    assert by_4 == pytest.approx(by_5, rel=1e-5)
+    weights = np.array([1, 1, 1, 1, 0.0])
+    weighed = flow.evaluate(points, sample_weight=weights, verbose=0)
+    alone = flow.evaluate(points[:4], verbose=0)
+    assert weighed == pytest.approx(0.8 * alone, rel=1e-5)
+    with pytest.raises(ValueError, match="without targets"):
+        flow.fit(points, points, verbose=0)
+
+
 @pytest.mark.parametrize("kind", FLOWS)
 def test_every_variable_gets_a_gradient(kind):
     flow = make_flow(kind)
