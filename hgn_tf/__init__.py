@@ -38,15 +38,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 
+# They need TensorFlow Probability, which is an extra: not in __all__.
+_OF_NHF = ("NHF", "LeapfrogFlow", "nhf_networks")
+
+
 def __getattr__(name):
-    # NHF needs TensorFlow Probability, which is an extra: not in __all__.
-    if name != "NHF":
+    if name not in _OF_NHF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from hgn_tf.models.nhf import NHF
+        from hgn_tf.models import nhf
     except ModuleNotFoundError as error:
         raise ImportError(
-            "`hgn_tf.NHF` needs TensorFlow Probability: "
+            f"`hgn_tf.{name}` needs TensorFlow Probability: "
             f"pip install 'hgn-tf[nhf]'. Received: {error}."
         ) from error
-    return NHF
+    return getattr(nhf, name)

@@ -11,6 +11,7 @@ import keras
 from hgn_tf.densities import Density, get_density
 from hgn_tf.experiments import runs
 from hgn_tf.models.nhf import NHF, NormalizingFlow
+from hgn_tf.models.nhf.forms import arguments_from
 
 EPOCHS = 20
 
@@ -21,8 +22,8 @@ class Variant:
 
     Attributes:
       kind: "nhf", or a name in `baselines.FLOWS`.
-      settings: Arguments of `NHF` or of `NormalizingFlow`, as JSON holds
-        them; a prior as `priors.distribution_config` writes it.
+      settings: Arguments of `NormalizingFlow`; or, for an NHF, what
+        `forms.arguments_from` takes. As JSON holds them.
       learning_rate: Adam's at the start of its cosine decay.
       densities: Names of those with a row of it; None for all of the table.
       changes: Changes of settings, by the name of the density they are for.
@@ -222,7 +223,7 @@ def make_model(
     Raises: ValueError: for an unknown kind or argument.
     """
     if kind == "nhf":
-        model = NHF(**settings, seed=seed)
+        model = NHF(**arguments_from(settings), seed=seed)
     else:
         model = NormalizingFlow(kind, **settings)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, num_steps)

@@ -5,6 +5,7 @@ The only package that needs TensorFlow Probability.
 
 from hgn_tf.models.nhf.baselines import FLOWS, NormalizingFlow
 from hgn_tf.models.nhf.energies import BumpEnergy
+from hgn_tf.models.nhf.forms import FORMS, nhf_networks
 from hgn_tf.models.nhf.leapfrog import (
     HamiltonianView,
     LeapfrogFlow,
@@ -16,6 +17,7 @@ from hgn_tf.models.nhf.priors import SoftUniform
 
 __all__ = [
     "FLOWS",
+    "FORMS",
     "NHF",
     "BumpEnergy",
     "FlowMomentum",
@@ -27,4 +29,5 @@ __all__ = [
     "NormalizingFlow",
     "SoftUniform",
     "StackedHamiltonian",
+    "nhf_networks",
 ]

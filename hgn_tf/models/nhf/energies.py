@@ -1,16 +1,9 @@
-"""The energies of a Neural Hamiltonian Flow: MLPs as in the paper, bumps."""
+"""Energies as sums of local bumps, for densities with fine structure."""
 
 import keras
 import tensorflow as tf
 
-from hgn_tf.models.nhf.leapfrog import StackedHamiltonian
-from hgn_tf.networks import (
-    EnergyNet,
-    QuadraticEnergy,
-    SeparableHamiltonian,
-    layer_from,
-    serializable,
-)
+from hgn_tf.networks import serializable
 
 
 @serializable
@@ -25,11 +18,14 @@ class BumpEnergy(keras.layers.Layer):
     steps of dt 1 turn phase space by 60 degrees, with small kicks.
 
     Args:
-      units: Number of bumps.
-      radius: Their centres start uniform in +- this, in each coordinate.
-      widths: Pair; their widths start log-uniform between the two.
-      scale: Of the weights: w is `scale` times a variable that starts
-        N(0, 1), so that one step of Adam changes w by a fraction of itself.
+      units: int. Number of bumps. Defaults to 64.
+      radius: float. The centres start uniform in +- this, in each coordinate.
+        Defaults to 2.
+      widths: Pair of floats. The widths start log-uniform between the two.
+        Defaults to (0.2, 0.8).
+      scale: float. Factor of the weights: w is `scale` times a variable that
+        starts N(0, 1), so that one step of Adam changes w by a fraction of
+        itself. Defaults to 0.05.
     Call: x [batch, dim] -> [batch].
     Raises: ValueError: if units, radius, a width or scale is not positive.
     Source: Broomhead and Lowe 1988, Multivariable functional interpolation
@@ -37,7 +33,12 @@ class BumpEnergy(keras.layers.Layer):
     """
 
     def __init__(
-        self, units=64, radius=2.0, widths=(0.2, 0.8), scale=0.05, **kwargs
+        self,
+        units: int = 64,
+        radius: float = 2.0,
+        widths: tuple[float, float] = (0.2, 0.8),
+        scale: float = 0.05,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         if min(units, radius, *widths, scale) <= 0:
@@ -52,7 +53,7 @@ class BumpEnergy(keras.layers.Layer):
 
     def build(self, shape):
         dim, uniform = shape[-1], keras.initializers.RandomUniform
-        low, high = (float(tf.math.log(each)) for each in self.widths)
+        low, high = (float(tf.math.log(width)) for width in self.widths)
         self.centers = self.add_weight(
             (self.units, dim), uniform(-self.radius, self.radius), name="center"
         )
@@ -138,55 +139,3 @@ def _bumps(x, centers, log_widths):
     constant = tf.reduce_sum(tf.square(centers), axis=-1, keepdims=True)
     exponent = tf.linalg.matmul(factors, tf.concat([x, square], axis=0))
     return tf.exp(exponent - 0.5 * precision * constant)
-
-
-def make_hamiltonians(
-    given, count: int, kinetic_energy: str, energy: str, units, dtype, **mlp
-) -> list | StackedHamiltonian:
-    """The Hamiltonians of the flow, in its order: as given, or in one stack.
-
-    Args:
-      given: Layers or their configurations, taken as they are; None to make
-        them.
-      count: How many there must be.
-      kinetic_energy: "learned", or "quadratic" for |p|^2 / 2.
-      energy: "mlp", or "bumps".
-      units: Hidden widths of an MLP; of bumps, (their number,).
-      dtype: Policy of the layers.
-      **mlp: Further arguments of `networks.EnergyNet`.
-    Raises: ValueError: for an unknown name, or another number of layers.
-    """
-    for name, value, choices in (
-        ("kinetic_energy", kinetic_energy, ["learned", "quadratic"]),
-        ("energy", energy, ["bumps", "mlp"]),
-    ):
-        if value not in choices:
-            raise ValueError(
-                f"`{name}` must be one of {choices}. Received: {value!r}."
-            )
-    if energy == "bumps" and len(units) != 1:
-        raise ValueError(
-            "`units` of bumps must be their number alone, such as (64,). "
-            f"Received: {tuple(units)}."
-        )
-    if given is not None:
-        if len(given) != count:
-            raise ValueError(
-                f"`hamiltonians` must be {count}, one for each of "
-                "`num_hamiltonians` or one that is shared. Received: "
-                f"{len(given)}."
-            )
-        return [layer_from(layer) for layer in given]
-
-    def make():
-        if energy == "bumps":
-            return BumpEnergy(*units, dtype=dtype)
-        return EnergyNet(units, convolutional=False, dtype=dtype, **mlp)
-
-    def make_kinetic():
-        if kinetic_energy == "quadratic":
-            return QuadraticEnergy(dtype=dtype.name)
-        return make()
-
-    template = SeparableHamiltonian(make_kinetic(), make(), dtype=dtype)
-    return StackedHamiltonian(template, count, dtype=dtype)

@@ -8,38 +8,44 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from hgn_tf import integrators, losses
-from hgn_tf.models.nhf.energies import make_hamiltonians
-from hgn_tf.models.nhf.leapfrog import LeapfrogFlow, advance_through
+from hgn_tf.models.nhf.forms import arguments_from
+from hgn_tf.models.nhf.leapfrog import (
+    FlowChain,
+    LeapfrogFlow,
+    ScaleShift,
+    StackedHamiltonian,
+    advance_through,
+    in_precision,
+)
 from hgn_tf.models.nhf.points import (
+    check_no_targets,
     check_points,
+    check_precision,
     check_training_points,
+    no_targets,
+    points_and_weights,
     points_in,
 )
-from hgn_tf.models.nhf.posteriors import make_posterior
 from hgn_tf.models.nhf.priors import (
     distribution_config,
     distribution_from,
     phase_prior,
 )
 from hgn_tf.models.steps import GuardedModel
-from hgn_tf.networks import build_once, serializable, split_state
-from hgn_tf.phase import PhaseState
+from hgn_tf.networks import (
+    build_once,
+    layer_from,
+    serializable,
+    split_state,
+)
+from hgn_tf.phase import PhaseState, is_separable
 
 # Kept as they came, and saved so.
 _PLAIN_ARGUMENTS = (
-    "num_hamiltonians",
-    "shared",
     "num_steps",
     "dt",
     "learn_dt",
-    "energy",
-    "units",
-    "activation",
-    "first_scale",
-    "first_bias",
-    "kinetic_energy",
     "scaling",
-    "posterior_units",
     "kl_tolerance",
     "drift_tolerance",
     "num_samples",
@@ -108,69 +114,57 @@ class NHF(GuardedModel):
     both off. The metric `elbo` is without them.
 
     Args:
-      num_hamiltonians: How many Hamiltonians the flow passes through.
-      shared: Whether all are one and the same.
-      num_steps: Leapfrog steps a Hamiltonian.
-      dt: Length of a step.
-      learn_dt: Learn it, for each Hamiltonian.
-      energy: "mlp" as in the paper, or "bumps", `BumpEnergy`.
-      units: Hidden widths of each energy; (width,) is a G-SympNet layer. Of
-        bumps, their number alone.
-      activation: Of the MLPs; smooth.
-      first_scale: See `networks.EnergyNet`; 3, say, for fine structure.
-      first_bias: Likewise.
-      kinetic_energy: "learned", or "quadratic" for |p|^2 / 2.
-      hamiltonians: Own layers with kinetic(p) and potential(q) instead, in
-        the order of the flow; one if shared.
-      prior: Of (q_0, p_0), see `priors.phase_prior`.
-      scaling: End the flow by a learned scale and shift of each q and p,
-        which `adapt(points)` starts at those of the points.
-      posterior: "gaussian" as in the paper, "affine", "flow", or a layer as
-        in `posteriors`.
-      posterior_units: Hidden widths of the posterior's MLPs.
-      kl_tolerance: Nats that KL(f(p | q) || prior(p)) may have; None: any.
-      drift_tolerance: Mean |change of H| that leapfrog may leave; None: any.
-      num_samples: Momenta a point in a training step.
-      seed: Of the noise in training. The noise of a step depends on the seed
-        and the number of steps alone, so a resumed run is the same run; XLA
-        has noise of its own.
+      hamiltonian: The Hamiltonians H_1 ... H_T: a `StackedHamiltonian`, a
+        list of layers with kinetic(p) and potential(q), or one such layer.
+        `nhf_networks` makes it, with the posterior.
+      posterior: Layer f(p | q), as in `posteriors`.
+      prior: Density of (q_0, p_0), as `priors.phase_prior` takes it. Defaults
+        to "normal".
+      num_steps: int. Leapfrog steps per Hamiltonian. Defaults to 1.
+      dt: float. Length of a step. Defaults to 0.5.
+      learn_dt: bool. Whether it is learned, for each Hamiltonian. Defaults to
+        False.
+      scaling: bool. Whether the flow ends with a learned scale and shift of
+        each q and p, which `adapt(points)` starts at those of the points.
+        Defaults to False.
+      kl_tolerance: float. Nats that KL(f(p | q) || prior(p)) may have; None
+        for any.
+      drift_tolerance: float. Mean |change of H| that leapfrog may leave; None
+        for any.
+      num_samples: int. Momenta per point in a training step. Defaults to 1.
+      seed: int. Seed of the training noise. The noise of a step depends on
+        the seed and the number of steps alone, so a resumed run is the same
+        run; XLA has noise of its own. Defaults to 0.
     Attributes:
+      hamiltonians: The Hamiltonians in the order of the flow, once built.
       flows: The `LeapfrogFlow` of each Hamiltonian, once built.
-    Call: q [batch, dim] -> NHFOutput, one momentum a point.
-    Raises: ValueError: for an argument out of its range, and for points of
-      another width, that are not finite, or with a column that is constant.
+    Call: q [batch, dim] -> NHFOutput, one momentum per point.
+    Raises: ValueError: for an argument out of its range, layers that compute
+      in another precision, and for points of another width, that are not
+      finite, or with a column that is constant.
     Source: Toth et al., Hamiltonian Generative Networks (2019), section 3.3.
     """
 
     def __init__(
         self,
-        num_hamiltonians=2,
+        hamiltonian: keras.layers.Layer | list[keras.layers.Layer],
+        posterior: keras.layers.Layer,
         *,
-        shared=False,
-        num_steps=1,
-        dt=0.5,
-        learn_dt=False,
-        energy="mlp",
-        units=(128, 128),
-        activation="softplus",
-        first_scale=1.0,
-        first_bias=1.0,
-        kinetic_energy="learned",
-        hamiltonians=None,
         prior="normal",
-        scaling=False,
-        posterior="gaussian",
-        posterior_units=(128, 128),
-        kl_tolerance=None,
-        drift_tolerance=None,
-        num_samples=1,
-        seed=0,
+        num_steps: int = 1,
+        dt: float = 0.5,
+        learn_dt: bool = False,
+        scaling: bool = False,
+        kl_tolerance: float | None = None,
+        drift_tolerance: float | None = None,
+        num_samples: int = 1,
+        seed: int = 0,
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
+        check_precision(self.dtype_policy)
         integrators.check_dt(dt)
         for name, value in (
-            ("num_hamiltonians", num_hamiltonians),
             ("num_steps", num_steps),
             ("num_samples", num_samples),
         ):
@@ -178,35 +172,14 @@ class NHF(GuardedModel):
                 raise ValueError(
                     f"`{name}` must be at least 1. Received: {value}."
                 )
-        self.num_hamiltonians = num_hamiltonians
-        self.shared = shared
+        # Saved files know the weights of the Hamiltonians by this name.
+        self.energies = _stack_or_list(hamiltonian)
+        self.posterior = posterior
+        self.prior = prior
         self.num_steps = num_steps
         self.dt = dt
         self.learn_dt = learn_dt
-        self.energy = energy
-        self.units = tuple(units)
-        self.activation = activation
-        self.first_scale = first_scale
-        self.first_bias = first_bias
-        self.kinetic_energy = kinetic_energy
-        self._given = hamiltonians is not None
-        self.energies = make_hamiltonians(
-            hamiltonians,
-            1 if shared else num_hamiltonians,
-            kinetic_energy,
-            energy,
-            self.units,
-            self.dtype_policy,
-            activation=activation,
-            first_scale=first_scale,
-            first_bias=first_bias,
-        )
-        self.prior = distribution_from(prior)
         self.scaling = scaling
-        self.posterior_units = tuple(posterior_units)
-        self.posterior = make_posterior(
-            posterior, self.posterior_units, self.dtype_policy
-        )
         self.kl_tolerance = kl_tolerance
         self.drift_tolerance = drift_tolerance
         self.kl_geco = self._geco(kl_tolerance)
@@ -224,21 +197,17 @@ class NHF(GuardedModel):
     def build(self, shape):
         self.dim = shape[-1]
         half = (None, self.dim)
-        if self._given:
-            self.hamiltonians = list(self.energies)
-            for hamiltonian in self.hamiltonians:
-                build_once(hamiltonian, half, half)
-        else:
+        if isinstance(self.energies, StackedHamiltonian):
             build_once(self.energies, half, half)
             count = self.energies.count
             self.hamiltonians = [self.energies.at(i) for i in range(count)]
+        else:
+            self.hamiltonians = list(self.energies)
+            for hamiltonian in self.hamiltonians:
+                build_once(hamiltonian, half, half)
         build_once(self.posterior, half)
-        steps = self.num_steps
-        if self.shared:
-            # As one long flow, the steps merge their half kicks.
-            steps *= self.num_hamiltonians
         self.flows = [
-            LeapfrogFlow(hamiltonian, steps, self._step_length(index))
+            LeapfrogFlow(hamiltonian, self.num_steps, self._step_length(index))
             for index, hamiltonian in enumerate(self.hamiltonians)
         ]
         self.affine = self._data_scaling() if self.scaling else None
@@ -246,6 +215,7 @@ class NHF(GuardedModel):
             self.state_prior = phase_prior(
                 self.prior, self.dim, self.compute_dtype
             )
+            self._check_layers()
         if self.kl_geco and not hasattr(self.state_prior, "distributions"):
             raise ValueError(
                 "`kl_tolerance` needs a prior of p apart: a name, a "
@@ -254,7 +224,7 @@ class NHF(GuardedModel):
             )
         self.built = True
 
-    def adapt(self, points) -> None:
+    def adapt(self, points: np.ndarray) -> None:
         """Starts the data scaling at the mean and deviation of points.
 
         As `keras.layers.Normalization.adapt`, before `fit`.
@@ -268,30 +238,36 @@ class NHF(GuardedModel):
                 "`adapt` needs a data scaling: NHF(scaling=True). "
                 "Received: scaling=False."
             )
-        points = self._prepare(points)
+        points = self._prepare(points, varying=True)
         flat = np.zeros(self.dim)  # Of p, of which the points say nothing.
         self.shift.assign(np.concatenate([points.mean(axis=0), flat]))
         log_scale = np.log(points.std(axis=0))
         self.log_scale.assign(np.concatenate([log_scale, flat]))
 
-    def fit(self, x=None, *args, **kwargs):
+    def fit(self, x=None, y=None, **kwargs) -> keras.callbacks.History:
         """As `keras.Model.fit`, on points [rows, dim] or batches of them.
 
-        A tf.data.Dataset is not searched for NaN: such a step is dropped.
+        A tf.data.Dataset is not searched for NaN: such a step is dropped. It
+        may have batches (points, None, sample weights).
         """
-        x = self._prepare(x)
+        check_no_targets(y)
+        x = self._prepare(x, varying=True)
         if self.compiled:
             # Variables made in a trace have it made twice.
             self.optimizer.build(self.trainable_variables)
-        return super().fit(x, *args, **kwargs)
+        y = no_targets(x, kwargs.get("sample_weight"))
+        return super().fit(x, y, **kwargs)
 
-    def evaluate(self, x=None, *args, **kwargs):
-        """As `keras.Model.evaluate`: the ELBO of points."""
-        return super().evaluate(self._prepare(x), *args, **kwargs)
+    def evaluate(self, x=None, y=None, **kwargs):
+        """As `keras.Model.evaluate`: the ELBO of points, one momentum each."""
+        check_no_targets(y)
+        x = self._prepare(x)
+        y = no_targets(x, kwargs.get("sample_weight"))
+        return super().evaluate(x, y, **kwargs)
 
     def call(self, q, training=False):
         shape = tf.concat([[1], tf.shape(q)], axis=0)
-        weighed = self._weigh(q, self._noise(shape, 1))
+        weighed = self._weigh(q, self._noise(shape, 1), training)
         return NHFOutput(
             split_state(weighed.start[0]),
             split_state(weighed.end[0]),
@@ -300,9 +276,11 @@ class NHF(GuardedModel):
 
     @property
     def bijector(self) -> tfp.bijectors.Bijector:
-        """The whole flow, from (q_0, p_0) to (q_T, p_T) joined, [2 dim]."""
-        parts = [self.affine] if self.affine else []
-        return tfp.bijectors.Chain([*parts, *reversed(self.flows)])
+        """The whole flow, from (q_0, p_0) to (q_T, p_T) joined, [2 dim].
+
+        It follows the weights of the model as they change.
+        """
+        return FlowChain(self.flows, self.affine)
 
     @property
     def joint(self) -> tfp.distributions.Distribution:
@@ -312,7 +290,7 @@ class NHF(GuardedModel):
         )
 
     def importance(
-        self, q, num_samples: int = 1000, seed: int = 0
+        self, q: np.ndarray | tf.Tensor, num_samples: int = 1000, seed: int = 0
     ) -> Importance:
         """The density of points, by importance sampling of their momenta.
 
@@ -321,8 +299,9 @@ class NHF(GuardedModel):
 
         Args:
           q: Points [batch, dim], finite.
-          num_samples: Momenta drawn for each point from f(p | q), 1 or more.
-          seed: Of the momenta.
+          num_samples: int. Momenta drawn per point from f(p | q), 1 or more.
+            Defaults to 1000.
+          seed: int. Seed of the momenta. Defaults to 0.
         Returns: Importance of shape [batch].
         Raises: ValueError: if shapes do not fit or a value is not finite.
         """
@@ -332,19 +311,21 @@ class NHF(GuardedModel):
                 f"`num_samples` must be at least 1. Received: {num_samples}."
             )
         count = min(num_samples, _STATES_AT_ONCE)
-        rows, found, part = _STATES_AT_ONCE // count, [], 0
-        for row in range(0, q.shape[0], rows):
+        rows, blocks = _STATES_AT_ONCE // count, -(-num_samples // count)
+
+        def sums_of(part):
+            """What all samples of the rows of a part give."""
             sums = None
-            for first in range(0, num_samples, count):
+            for block in range(blocks):
                 more = self._compiled_sums(
-                    q[row : row + rows],
-                    tf.constant(min(count, num_samples - first)),
-                    tf.constant([seed, part], tf.int64),
+                    q[part * rows : (part + 1) * rows],
+                    tf.constant(min(count, num_samples - block * count)),
+                    tf.stack([seed, tf.cast(part * blocks + block, tf.int64)]),
                 )
                 sums = more if sums is None else _add_sums(sums, more)
-                part += 1
-            found.append(sums)
-        total, squares, mean = (tf.concat(part, 0) for part in zip(*found))
+            return sums
+
+        total, squares, mean = _over_parts(sums_of, q, rows)
         log_count = tf.math.log(tf.cast(num_samples, total.dtype))
         return Importance(
             total - log_count,
@@ -352,7 +333,9 @@ class NHF(GuardedModel):
             tf.exp(2.0 * total - squares),
         )
 
-    def log_prob(self, q, num_samples: int = 1000, seed: int = 0) -> tf.Tensor:
+    def log_prob(
+        self, q: np.ndarray | tf.Tensor, num_samples: int = 1000, seed: int = 0
+    ) -> tf.Tensor:
         """The density ln p(q) of points, [batch]: IWAE, in expectation a bound.
 
         It rises with the number of samples and ends at the exact value.
@@ -360,7 +343,9 @@ class NHF(GuardedModel):
         """
         return self.importance(q, num_samples, seed).log_prob
 
-    def elbo(self, q, num_samples: int = 1, seed: int = 0) -> tf.Tensor:
+    def elbo(
+        self, q: np.ndarray | tf.Tensor, num_samples: int = 1, seed: int = 0
+    ) -> tf.Tensor:
         """The evidence lower bound of points, [batch], mean over samples.
 
         Arguments and errors as in `importance`.
@@ -370,7 +355,10 @@ class NHF(GuardedModel):
     def sample(self, n: int, seed: int = 0) -> tf.Tensor:
         """Points drawn from the model, [n, dim].
 
-        Raises: ValueError: if the model is not built.
+        Args:
+          n: int. How many, 1 or more.
+          seed: int. Equal seeds give equal points. Defaults to 0.
+        Raises: ValueError: if the model is not built, or n below 1.
         """
         start = self._draw(n, seed)
         points = [
@@ -384,38 +372,72 @@ class NHF(GuardedModel):
 
         The last q are those of `sample`; all are in the data's coordinates.
 
+        Arguments and errors as in `sample`.
+
         Returns: PhaseState of shape [n, 1 + leapfrog steps, dim].
-        Raises: ValueError: if the model is not built.
         """
         return self._compiled_path(self._draw(n, seed))
 
-    def kinetic(self, p, index: int = 0) -> tf.Tensor:
-        """K(p) of Hamiltonian `index`, [batch]; its offset is free."""
+    def kinetic(self, p: np.ndarray | tf.Tensor, index: int = 0) -> tf.Tensor:
+        """K(p) of Hamiltonian `index` at p [batch, dim]; its offset is free.
+
+        Returns: [batch].
+        Raises: ValueError: if p does not fit or is not finite.
+        """
         return self.hamiltonians[index].kinetic(self._check_points(p, "p"))
 
-    def potential(self, q, index: int = 0) -> tf.Tensor:
-        """V(q) of Hamiltonian `index`, [batch]; its offset is free.
+    def potential(self, q: np.ndarray | tf.Tensor, index: int = 0) -> tf.Tensor:
+        """V(q) of Hamiltonian `index` at q [batch, dim]; its offset is free.
 
-        In the flow's own coordinates, before a data scaling layer.
+        The q are in the flow's own coordinates, before a data scaling.
+
+        Returns: [batch].
+        Raises: ValueError: if q does not fit or is not finite.
         """
         return self.hamiltonians[index].potential(self._check_points(q))
 
+    def train_step(self, data):
+        return super().train_step(points_and_weights(data))
+
     def test_step(self, data):
+        q, *weight = points_and_weights(data)
         # The mean's own count: other noise for each batch of an evaluation.
-        self._objective(points_in(data), 1, self._elbo.count)
+        batch = self._elbo.count
+        loss, _, means = self._objective(q, *weight, purpose=1, batch=batch)
+        rows = tf.cast(tf.shape(q)[0], self.compute_dtype)
+        self._loss_tracker.update_state(loss, rows)
+        rows = tf.reduce_sum(*weight) if weight else rows
+        for tracker, value in means:
+            tracker.update_state(value, rows)
         return self.get_metrics_result()
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
+        energies = self.energies
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in _PLAIN_ARGUMENTS},
-            "hamiltonians": [serialize(part) for part in self.energies]
-            if self._given
-            else None,
-            "prior": distribution_config(self.prior),
+            "hamiltonian": serialize(energies)
+            if isinstance(energies, StackedHamiltonian)
+            else [serialize(layer) for layer in energies],
             "posterior": serialize(self.posterior),
+            "prior": distribution_config(self.prior),
         }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if "energy" in config:  # Saved by version 0.1.
+            config = arguments_from(config, config.get("dtype"))
+        hamiltonian = config.pop("hamiltonian")
+        if isinstance(hamiltonian, list):
+            hamiltonian = [layer_from(layer) for layer in hamiltonian]
+        return cls(
+            layer_from(hamiltonian),
+            layer_from(config.pop("posterior")),
+            prior=distribution_from(config.pop("prior")),
+            **config,
+        )
 
     def _step_length(self, index):
         if not self.learn_dt:
@@ -428,17 +450,34 @@ class NHF(GuardedModel):
         shape = (2 * self.dim,)
         self.shift = self.add_weight(shape, "zeros", name="shift")
         self.log_scale = self.add_weight(shape, "zeros", name="log_scale")
-        scale = tfp.bijectors.Scale(log_scale=self.log_scale.value)
-        return tfp.bijectors.Shift(self.shift.value)(scale)
+        return ScaleShift(self.shift.value, self.log_scale.value)
+
+    def _check_layers(self):
+        """The layers, called once, give what the model needs of them."""
+        q = tf.zeros([1, self.dim], self.compute_dtype)
+        p, log_density = self.posterior(q, q[tf.newaxis])
+        hamiltonian = self.hamiltonians[0]
+        for name, given, shape in (
+            ("`hamiltonian.kinetic(p)`", hamiltonian.kinetic(q), [1]),
+            ("`hamiltonian.potential(q)`", hamiltonian.potential(q), [1]),
+            ("p of `posterior(q, noise)`", p, [1, 1, self.dim]),
+            ("ln f(p | q) of `posterior(q, noise)`", log_density, [1, 1]),
+        ):
+            if given.shape != shape or given.dtype != self.compute_dtype:
+                raise ValueError(
+                    f"{name} of one point must be {shape}, and "
+                    f"{self.compute_dtype} as the model. Received: "
+                    f"{given.shape}, {given.dtype.name}."
+                )
 
     def _geco(self, tolerance):
         if tolerance is None:
             return None
         return losses.Geco(tolerance, dtype=self.dtype_policy)
 
-    def _prepare(self, x):
+    def _prepare(self, x, varying=False):
         dim = self.dim if self.built else None
-        x = check_training_points(x, dim, self.compute_dtype)
+        x = check_training_points(x, dim, self.compute_dtype, varying)
         if not self.built:
             spec = x.element_spec if isinstance(x, tf.data.Dataset) else x
             self.build((None, points_in(spec).shape[-1]))
@@ -451,14 +490,16 @@ class NHF(GuardedModel):
             self.build((None, points.shape[1]))
         return points
 
-    def _weigh(self, q, noise):
+    def _weigh(self, q, noise, training=False):
         """Weighed: what momenta from [samples, batch, dim] noise give."""
-        p, log_momentum = self.posterior(self._scaled(q), noise)
+        p, log_momentum = self.posterior(
+            self._scaled(q), noise, training=training
+        )
         end = tf.concat([tf.broadcast_to(q, tf.shape(p)), p], axis=-1)
         state, log_det = end, tf.zeros([], q.dtype)
         if self.affine:
             state = self.affine.inverse(end)
-            log_det = self.affine.inverse_log_det_jacobian(end, 1)
+            log_det -= self.affine.forward_log_det_jacobian(state, 1)
         drift = tf.zeros([], q.dtype)
         if not self.drift_geco:
             state = advance_through(self.flows, state, -1)
@@ -498,7 +539,7 @@ class NHF(GuardedModel):
             part = integrators.rollout(
                 flow.hamiltonian,
                 split_state(pieces[-1][:, -1]),
-                tf.convert_to_tensor(flow.dt, state.dtype),
+                in_precision(flow.dt, state.dtype),
                 flow.num_steps,
                 unroll=True,
             )
@@ -517,22 +558,34 @@ class NHF(GuardedModel):
         return self.state_prior.sample(n, tf.constant([0, seed], tf.int32))
 
     def _step(self, data):
-        q = points_in(data)
-
-        def update_gecos(terms):
+        def update_gecos(terms, _):
             for geco, value in terms:
                 geco.update(value)
 
-        self._descend(lambda: self._objective(q, 0), update_gecos)
+        loss, _, means = self._descend(
+            lambda: self._objective(*data, purpose=0), update_gecos
+        )
+        self._track((self._loss_tracker, loss), *means)
 
-    def _objective(self, q, purpose, batch=0):
-        """The loss, and (geco, value) of each constraint; updates means."""
+    def _objective(self, q, weight=None, *, purpose, batch=0):
+        """The loss, (geco, value) of each constraint, (mean, value) of each.
+
+        Keras's sums over weighted rows are divided by the number of rows, its
+        means by the sum of the weights; so are these.
+        """
         # Keras hands arrays on as float32.
         q = tf.cast(q, self.compute_dtype)
         shape = tf.concat([[self.num_samples], tf.shape(q)], axis=0)
-        weighed = self._weigh(q, self._noise(shape, purpose, batch))
+        noise = self._noise(shape, purpose, batch)
+        weighed = self._weigh(q, noise, training=purpose == 0)
         elbo = tf.reduce_mean(weighed.log_weight)
-        loss, terms, means = -elbo, [], [(self._elbo, elbo)]
+        loss = -elbo
+        if weight is not None:
+            weight = tf.cast(weight, elbo.dtype)
+            elbo = tf.reduce_mean(weight * weighed.log_weight)
+            loss = -elbo
+            elbo = tf.math.divide_no_nan(elbo, tf.reduce_mean(weight))
+        terms, means = [], [(self._elbo, elbo)]
         for geco, mean, value in (
             (self.kl_geco, self._kl, self._momentum_kl),
             (self.drift_geco, self._drift, lambda weighed: weighed.drift),
@@ -542,8 +595,7 @@ class NHF(GuardedModel):
                 loss = geco.objective(value, loss, num_pixels=1)
                 terms.append((geco, value))
                 means.append((mean, value))
-        self._track((self._loss_tracker, loss), *means)
-        return loss, terms
+        return loss + sum(self.losses), terms, means
 
     def _momentum_kl(self, weighed):
         p = split_state(weighed.end).p
@@ -554,6 +606,42 @@ class NHF(GuardedModel):
         batch = tf.stack([tf.constant(0, tf.int64), tf.cast(batch, tf.int64)])
         seed = self._noise_seed(purpose) + batch
         return tf.random.stateless_normal(shape, seed, dtype=self.compute_dtype)
+
+
+def _stack_or_list(hamiltonian):
+    """The stack as it is; layers, or one layer, as a list."""
+    if isinstance(hamiltonian, StackedHamiltonian):
+        return hamiltonian
+    if not isinstance(hamiltonian, list | tuple):
+        hamiltonian = [hamiltonian]
+    if not hamiltonian or not all(map(is_separable, hamiltonian)):
+        raise ValueError(
+            "`hamiltonian` must be a StackedHamiltonian, a layer with methods "
+            "kinetic(p) and potential(q), or a list of such layers. "
+            f"Received: {hamiltonian}."
+        )
+    return list(hamiltonian)
+
+
+def _over_parts(function, x, rows):
+    """The three results of a function of each part of `rows` of x, joined."""
+    if x.shape[0] is not None:
+        parts = [function(part) for part in range(-(-x.shape[0] // rows))]
+        return [tf.concat(results, axis=0) for results in zip(*parts)]
+    count = -(-tf.shape(x)[0] // rows)
+
+    def body(part, *arrays):
+        results = function(part)
+        return part + 1, *map(
+            lambda array, result: array.write(part, result), arrays, results
+        )
+
+    arrays = [
+        tf.TensorArray(x.dtype, count, infer_shape=False, element_shape=[None])
+        for _ in range(3)
+    ]
+    found = tf.while_loop(lambda part, *_: part < count, body, (0, *arrays))
+    return [array.concat() for array in found[1:]]
 
 
 def _add_sums(one, two):

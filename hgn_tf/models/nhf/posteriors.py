@@ -1,11 +1,10 @@
 """f(p | q) of Neural Hamiltonian Flows: where the momentum of a point may be.
 
-Each is a layer on points q [batch, dim] and standard normal noise [samples,
-batch, dim] that gives samples p of the noise's shape and the logarithm of
-their density, [samples, batch].
+A posterior is a layer on points q [batch, dim] and standard normal noise
+[samples, batch, dim] that gives samples p of the noise's shape and the
+logarithm of their density, [samples, batch].
 """
 
-import functools
 import math
 
 import keras
@@ -16,7 +15,6 @@ import tensorflow_probability as tfp
 from hgn_tf.networks.layers import (
     MaskedDense,
     build_in_turn,
-    layer_from,
     serializable,
 )
 
@@ -26,13 +24,18 @@ class GaussianMomentum(keras.layers.Layer):
     """p = mu(q) + sigma(q) * noise, mu and log sigma two MLPs.
 
     Args:
-      units: Width of each hidden layer.
-      activation: Of the hidden layers.
+      units: Width of each hidden layer. Defaults to (128, 128).
+      activation: str. Activation of the hidden layers. Defaults to "relu".
     Call: q [batch, dim], noise [samples, batch, dim] -> p and ln f(p | q).
     Source: the HGN paper (Toth et al., 2019), A.2.
     """
 
-    def __init__(self, units=(128, 128), activation="relu", **kwargs):
+    def __init__(
+        self,
+        units: tuple[int, ...] = (128, 128),
+        activation: str = "relu",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.units = tuple(units)
         self.activation = activation
@@ -82,19 +85,27 @@ class FlowMomentum(keras.layers.Layer):
     and correlates the momenta, in one pass whatever their number.
 
     Args:
-      units: Width of each hidden layer.
-      activation: Of the hidden layers.
-      bins: Of each rational quadratic spline; 0 for shift and scale only.
+      units: Width of each hidden layer. Defaults to (128, 128).
+      activation: str. Activation of the hidden layers. Defaults to "relu".
+      bins: int. Bins of each rational quadratic spline; 0 for shift and scale
+        only. Defaults to 8.
     Call: q [batch, dim], noise [samples, batch, dim] -> p and ln f(p | q).
     Source: Kingma et al. 2016, Improving variational inference with inverse
       autoregressive flow; Germain et al. 2015, MADE, for the masks; Durkan et
       al. 2019, Neural spline flows.
+    Raises: ValueError: if bins is negative or 1.
     """
 
     # Beyond +- this the splines are the identity.
     _RANGE = 4.0
 
-    def __init__(self, units=(128, 128), activation="relu", bins=8, **kwargs):
+    def __init__(
+        self,
+        units: tuple[int, ...] = (128, 128),
+        activation: str = "relu",
+        bins: int = 8,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if bins < 0 or bins == 1:
             raise ValueError(
@@ -112,7 +123,7 @@ class FlowMomentum(keras.layers.Layer):
         degrees = [0] * dim + list(range(1, dim + 1))
         self._stack = []
         for width in self.units:
-            seen, degrees = degrees, [each % dim for each in range(width)]
+            seen, degrees = degrees, [unit % dim for unit in range(width)]
             self._stack.append(self._masked(seen, degrees, self.activation))
         outputs = np.repeat(range(dim), self._outputs).tolist()
         self._stack.append(self._masked(degrees, outputs, None))
@@ -163,28 +174,6 @@ class FlowMomentum(keras.layers.Layer):
             "activation": self.activation,
             "bins": self.bins,
         }
-
-
-POSTERIORS = {
-    "gaussian": GaussianMomentum,
-    "affine": functools.partial(FlowMomentum, activation="silu", bins=0),
-    "flow": FlowMomentum,
-}
-
-
-def make_posterior(posterior, units, dtype):
-    """The layer as given, or that of a name in POSTERIORS.
-
-    Raises: ValueError: for an unknown name.
-    """
-    if not isinstance(posterior, str):
-        return layer_from(posterior)
-    if posterior not in POSTERIORS:
-        raise ValueError(
-            f"`posterior` must be a layer or one of {sorted(POSTERIORS)}. "
-            f"Received: {posterior!r}."
-        )
-    return POSTERIORS[posterior](units, dtype=dtype)
 
 
 def _log_normal(noise):

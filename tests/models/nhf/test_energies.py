@@ -113,6 +113,16 @@ def test_view_is_the_template_with_the_weights_of_its_index(seed):
     assert phase.is_separable(view)
 
 
+def test_template_that_a_stack_would_cut_is_refused():
+    net = networks.EnergyNet((8,), convolutional=False)
+    net._stack[0].kernel_regularizer = keras.regularizers.L2(1.0)
+    unit = networks.SeparableHamiltonian(networks.QuadraticEnergy(), net)
+    with pytest.raises(ValueError, match="without regularisers"):
+        StackedHamiltonian(unit, 2).build((None, 2))
+    with pytest.raises(ValueError, match="`count` must be at least 1"):
+        StackedHamiltonian(unit, 0)
+
+
 def test_gradient_reaches_only_the_row_of_the_view(seed):
     stack, q = make_stack(), tf.constant(points(), tf.float32)
     with tf.GradientTape() as tape:

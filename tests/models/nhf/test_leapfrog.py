@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import stats
 
-from hgn_tf.models.nhf import LeapfrogFlow
+from hgn_tf.models.nhf.leapfrog import FlowChain, LeapfrogFlow, ScaleShift
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 DTYPES = {tf.float32: 1e-5, tf.float64: 1e-13}  # 20 roundings of numbers of 1.
@@ -150,6 +150,58 @@ def test_xla_gives_the_same_states_and_gradients():
         for e in (1e-5, -1e-5)
     )
     np.testing.assert_allclose(plain[1], (ahead - behind) / 2e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [[None], [None, None]])
+def test_graph_takes_batches_of_any_size(axes):
+    flow, x = LeapfrogFlow(Coupled(), 2), states(*range(2, 2 + len(axes)))
+    spec = tf.TensorSpec([*axes, 4], tf.float64)
+    forward = tf.function(flow.forward, input_signature=[spec])
+    np.testing.assert_allclose(forward(x), flow.forward(x), atol=1e-13)
+    shape = forward.get_concrete_function().structured_outputs.shape
+    assert shape.as_list() == [*axes, 4]
+
+
+def test_one_bijector_has_no_batch_and_keeps_event_shapes():
+    flow = LeapfrogFlow(Coupled())
+    assert flow.experimental_batch_shape() == []
+    assert flow.forward_event_shape([4]) == flow.inverse_event_shape([4]) == [4]
+
+
+def test_step_of_another_precision_is_taken():
+    dt = tf.Variable(0.25)
+    flow, x = LeapfrogFlow(Coupled(), 2, dt), states(3)
+    exact = LeapfrogFlow(Coupled(), 2, 0.25).forward(x)
+    np.testing.assert_array_equal(flow.forward(x), exact)
+    back = flow.inverse(tf.identity(flow.forward(x)))
+    np.testing.assert_allclose(back, x, atol=1e-13)
+
+
+def test_nothing_is_remembered_when_the_weights_change():
+    dt = tf.Variable(0.3, dtype=tf.float64)
+    flow, x = LeapfrogFlow(Coupled(), 2, dt), states(3)
+    before = flow.forward(x), flow.inverse(x)
+    dt.assign(0.1)
+    for old, move in zip(before, (flow.forward, flow.inverse)):
+        np.testing.assert_array_equal(move(x), move(tf.identity(x)))
+        assert np.abs(move(x) - old).max() > 0.01
+
+
+def test_scale_and_shift_are_the_affine_map():
+    shift = tf.Variable([0.0, 1, 2, 3], dtype=tf.float64)
+    log_scale = tf.Variable([0.1, -0.2, 0.3, 0.5], dtype=tf.float64)
+    last, x = ScaleShift(shift, log_scale), states(5)
+    exact = tfb.Shift(shift)(tfb.Scale(log_scale=log_scale))
+    np.testing.assert_allclose(last.forward(x), exact.forward(x))
+    np.testing.assert_allclose(last.inverse(x), exact.inverse(x))
+    both = FlowChain([LeapfrogFlow(Coupled())], last)
+    for name in ("forward", "inverse"):
+        found, expected = (
+            getattr(bijector, f"{name}_log_det_jacobian")(x, 1)
+            for bijector in (both, exact)
+        )
+        np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(both.inverse(both.forward(x)), x, atol=1e-12)
 
 
 def test_what_cannot_be_is_refused():

@@ -10,9 +10,16 @@ import tensorflow_probability as tfp
 from scipy import stats
 
 import hgn_tf
-from hgn_tf.models.nhf import NHF, FlowMomentum, SoftUniform, leapfrog
+from hgn_tf.models.nhf import (
+    NHF,
+    FlowMomentum,
+    SoftUniform,
+    leapfrog,
+    nhf_networks,
+)
 from hgn_tf.models.nhf import model as nhf_model
 from hgn_tf.networks import (
+    EnergyNet,
     QuadraticEnergy,
     SeparableHamiltonian,
     serializable,
@@ -21,7 +28,6 @@ from hgn_tf.networks import (
 tfd = tfp.distributions
 SMALL = {"units": (16,), "posterior_units": (16,)}
 EVERYTHING = {
-    **SMALL,
     "num_hamiltonians": 2,
     "num_steps": 2,
     "dt": 0.3,
@@ -38,15 +44,13 @@ EVERYTHING = {
 }
 CASES = {
     "paper": {},
-    "wide": {**SMALL, "first_scale": 3.0, "first_bias": 3.0},
-    "shared": {**SMALL, "shared": True, "kinetic_energy": "quadratic"},
+    "wide": {"first_scale": 3.0, "first_bias": 3.0},
+    "fixed_kinetic": {"form": "fixed_kinetic", "num_steps": 2},
     "bumps": {
+        "form": "bumps",
         "num_hamiltonians": 3,  # enough to run in a loop
-        "energy": "bumps",
         "units": (8,),
         "scaling": True,
-        "posterior": "affine",
-        "posterior_units": (8,),
     },
     "everything": EVERYTHING,
 }
@@ -64,9 +68,18 @@ def batches(rows=128):
     return data.batch(rows, drop_remainder=True)
 
 
+def make(form="paper", **settings):
+    """An NHF of small networks, from settings of those and its own."""
+    settings = {**SMALL, **settings}
+    names = nhf_networks.__kwdefaults__.keys() & settings.keys() - {"dtype"}
+    networks = {name: settings.pop(name) for name in names}
+    networks["dtype"] = settings.get("dtype")
+    return NHF(**nhf_networks(form, **networks), **settings)
+
+
 def compiled(dim=2, rate=1e-2, **settings):
     keras.utils.set_random_seed(0)
-    model = NHF(**{**SMALL, "num_hamiltonians": 1, **settings})
+    model = make(**{"num_hamiltonians": 1, **settings})
     model.build((None, dim))
     model.compile(keras.optimizers.Adam(rate), jit_compile=False)
     return model
@@ -98,17 +111,17 @@ class Linear(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-def spring(steps=3, dt=0.4, **settings):
+def spring(steps=3, dt=0.4, posterior=None, **settings):
     """An NHF of a harmonic oscillator, and its 2x2 matrix in (q, p)."""
     energy = SeparableHamiltonian(
         QuadraticEnergy(dtype="float64"), QuadraticEnergy(dtype="float64")
     )
     prior = tfd.MultivariateNormalDiag(scale_diag=np.array([2, 2, 0.5, 0.5]))
     model = NHF(
-        1,
+        energy,
+        posterior or Linear(dtype="float64"),
         num_steps=steps,
         dt=dt,
-        hamiltonians=[energy],
         prior=prior,
         dtype="float64",
         **settings,
@@ -168,7 +181,7 @@ def test_objective_without_the_momentums_prior_has_no_bound():
     assert max(bounded) < exact < max(unbounded)
     with pytest.raises(ValueError, match="must cover q and p"):
         half = tfd.MultivariateNormalDiag([0.0, 0.0])
-        NHF(prior=half).build((None, 2))
+        make(prior=half).build((None, 2))
 
 
 def test_trained_flow_is_symplectic(trained):
@@ -229,7 +242,7 @@ def test_chunks_change_the_noise_only(trained, monkeypatch):
 
 
 def test_trajectory_goes_from_the_prior_to_the_samples():
-    model = NHF(**EVERYTHING)
+    model = make(**EVERYTHING)
     model.build((None, 2))
     path = model.trajectory(3000, seed=5)
     assert path.q.shape == path.p.shape == (3000, 1 + 2 * 2, 2)
@@ -260,7 +273,7 @@ def test_every_variable_moves_in_a_step(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_saved_model_is_the_same_density(name, tmp_path):
-    model = NHF(**CASES[name])
+    model = make(**CASES[name])
     model.build((None, 2))
     model.save(tmp_path / "flow.keras")
     again = keras.models.load_model(tmp_path / "flow.keras")
@@ -271,7 +284,7 @@ def test_saved_model_is_the_same_density(name, tmp_path):
 
 @pytest.mark.parametrize("direction", [1, -1])
 def test_loop_through_stacked_flows_is_their_chain(direction):
-    model = NHF(**CASES["bumps"])
+    model = make(**CASES["bumps"])
     model.build((None, 2))
     states = tf.constant(points(7, 4))
     looped = leapfrog.advance_through(model.flows, states, direction)
@@ -281,14 +294,14 @@ def test_loop_through_stacked_flows_is_their_chain(direction):
 
 
 def test_adapted_scaling_is_that_of_the_points():
-    model, data = NHF(**CASES["bumps"]), 3.0 * points() + [5.0, -1.0]
+    model, data = make(**CASES["bumps"]), 3.0 * points() + [5.0, -1.0]
     model.adapt(data)
     q, p = np.split(model.affine.inverse(np.hstack([data, data])), 2, axis=1)
     np.testing.assert_allclose(q.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(q.std(axis=0), 1, atol=1e-5)
     np.testing.assert_allclose(p, data, atol=1e-5)
     with pytest.raises(ValueError, match="needs a data scaling"):
-        NHF().adapt(data)
+        make().adapt(data)
 
 
 def test_resumed_run_is_the_same_run(tmp_path):
@@ -362,8 +375,8 @@ def test_nan_drops_a_step_and_nothing_else():
 
 
 def test_float64_agrees_with_float32():
-    small = NHF(**SMALL)
-    large = NHF(**SMALL, dtype="float64")
+    small = make(**SMALL)
+    large = make(**SMALL, dtype="float64")
     small.build((None, 2)), large.build((None, 2))
     large.set_weights(small.get_weights())
     noise = np.random.default_rng(0).normal(size=(3, 9, 2))
@@ -391,11 +404,12 @@ def test_call_and_predict_give_a_state_for_each_point(dim):
 def test_constraints_act_and_leave_the_elbo_alone():
     free = compiled()
     bound = compiled(kl_tolerance=0.01, drift_tolerance=1e-3)
-    loss = bound._objective(points(), 1)[0]
-    alone = free._objective(points(), 1)[0]
-    elbo = bound._elbo.result()
-    assert loss > alone and elbo == free._elbo.result() == -alone
-    bound.reset_metrics()
+    found, alone = (
+        model.evaluate(points(), batch_size=256, return_dict=True, verbose=0)
+        for model in (bound, free)
+    )
+    assert found["loss"] > alone["loss"]
+    assert found["elbo"] == alone["elbo"] == -alone["loss"]
     history = bound.fit(batches(), epochs=40, verbose=0).history
     assert history["kl"][-1] < 0.3 * history["kl"][0]
     assert history["drift"][-1] < 0.3 * history["drift"][0]
@@ -445,7 +459,7 @@ def test_data_that_cannot_be_learned_are_refused(data, match):
 
 
 def test_questions_that_cannot_be_answered_are_refused():
-    model = NHF(**SMALL)
+    model = make(**SMALL)
     with pytest.raises(ValueError, match="must know the dimension"):
         model.sample(3)
     model.build((None, 2))
@@ -462,32 +476,173 @@ def test_questions_that_cannot_be_answered_are_refused():
 @pytest.mark.parametrize(
     "settings,match",
     [
-        ({"num_hamiltonians": 0}, "`num_hamiltonians` must be at least 1"),
+        ({"num_hamiltonians": 0}, "`count` must be at least 1"),
+        ({"form": "papers"}, "`form` must be one of \\['paper', 'fixed_"),
+        ({"energy": "rbf"}, "\\['bumps', 'mlp'\\]. Received: 'rbf'"),
+        ({"form": "bumps", "units": (8, 8)}, "their number alone"),
         ({"num_steps": 0}, "`num_steps` must be at least 1"),
         ({"num_samples": 0}, "`num_samples` must be at least 1"),
         ({"dt": 0.0}, "`dt` must be a finite number"),
         ({"kinetic_energy": "p^2"}, "\\['learned', 'quadratic'\\]"),
         ({"posterior": "spline"}, "\\['affine', 'flow', 'gaussian'\\]"),
-        ({"hamiltonians": []}, "`hamiltonians` must be 2"),
+        ({"dtype": "mixed_float16"}, "in float32 or float64"),
         ({"kl_tolerance": -1.0}, "`tolerance` and `rate` must be positive"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, match):
     with pytest.raises(ValueError, match=match):
-        NHF(**settings)
+        make(**settings)
 
 
 def test_a_joint_prior_has_no_prior_of_p_to_compare_with():
     prior = tfd.MultivariateNormalDiag(tf.zeros(4))
     with pytest.raises(ValueError, match="needs a prior of p apart"):
-        NHF(prior=prior, kl_tolerance=1.0).build((None, 2))
+        make(prior=prior, kl_tolerance=1.0).build((None, 2))
 
 
 def test_the_package_offers_nhf_and_says_what_it_needs(monkeypatch):
     assert hgn_tf.NHF is NHF
+    monkeypatch.delattr("hgn_tf.models.nhf")
     for name in list(sys.modules):
         if name.startswith("hgn_tf.models.nhf"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorflow_probability", None)
     with pytest.raises(ImportError, match="pip install 'hgn-tf\\[nhf\\]'"):
         hgn_tf.NHF  # noqa: B018
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_own_layers_make_the_flow(count, tmp_path):
+    quadratic = SeparableHamiltonian(QuadraticEnergy(), QuadraticEnergy())
+    net = SeparableHamiltonian(
+        QuadraticEnergy(), EnergyNet((8,), convolutional=False)
+    )
+    given = quadratic if count == 1 else [quadratic, net]
+    model = NHF(given, Linear(0.5, 2.0), dt=0.1)
+    model.build((None, 2))
+    assert len(model.flows) == count
+    model.save(tmp_path / "flow.keras")
+    again = keras.models.load_model(tmp_path / "flow.keras")
+    np.testing.assert_array_equal(again.elbo(points(5)), model.elbo(points(5)))
+
+
+@serializable
+class Penalised(Linear):
+    """A posterior that costs 0.5 in training and 0.25 else."""
+
+    def call(self, q, noise, training=False):
+        self.add_loss(tf.constant(0.5 if training else 0.25))
+        return super().call(q, noise)
+
+
+def test_losses_of_layers_count_and_training_reaches_them():
+    energy = SeparableHamiltonian(
+        QuadraticEnergy(), EnergyNet((8,), convolutional=False)
+    )
+    model = NHF(energy, Penalised())
+    model.compile(keras.optimizers.SGD(0.0))
+    trained = model.fit(points(64), batch_size=64, verbose=0).history
+    assert trained["loss"][0] + trained["elbo"][0] == pytest.approx(0.5)
+    found = model.evaluate(points(64), return_dict=True, verbose=0)
+    assert found["loss"] + found["elbo"] == pytest.approx(0.25)
+
+
+def test_layers_that_do_not_fit_are_refused():
+    posterior = Linear()
+    with pytest.raises(ValueError, match="`hamiltonian` must be a Stacked"):
+        NHF(keras.layers.Dense(1), posterior)
+    with pytest.raises(ValueError, match="float64 as the model. Received"):
+        NHF(**nhf_networks(**SMALL), dtype="float64").build((None, 2))
+    energy = nhf_networks(**SMALL)["hamiltonian"]
+    posterior.call = lambda q, noise: (noise, noise)
+    with pytest.raises(ValueError, match=r"ln f\(p \| q\).*must be \[1, 1\]"):
+        NHF(energy, posterior).build((None, 2))
+
+
+def test_graphs_take_any_number_of_points(trained, monkeypatch):
+    # Parts of 4 rows, and for the third of 3.
+    monkeypatch.setattr(nhf_model, "_STATES_AT_ONCE", 40)
+    spec = [tf.TensorSpec([None, 2], tf.float32)]
+
+    @tf.function(input_signature=spec)
+    def log_prob(q):
+        return trained.log_prob(q, 10)
+
+    for rows in (3, 11):
+        q = points(rows)
+        expected = trained.log_prob(q, 10)
+        np.testing.assert_allclose(log_prob(q), expected, atol=1e-5)
+
+
+def test_bijector_and_joint_follow_the_weights():
+    model = make(scaling=True)
+    model.build((None, 2))
+    joint, bijector, x = model.joint, model.bijector, tf.constant(points(3, 4))
+    uses = joint.log_prob, bijector.forward, bijector.inverse
+    before = [use(x) for use in uses]  # held, as is x
+    for variable in model.trainable_variables:
+        variable.assign_add(tf.fill(variable.shape, 0.1))
+    for use, old in zip(uses, before):
+        np.testing.assert_array_equal(use(x), use(tf.identity(x)))
+        assert np.abs(use(x) - old).max() > 0.1
+
+
+def test_evaluation_weighs_rows_alike(monkeypatch):
+    model, q = compiled(), points(5)
+    q[4] = 100.0
+    # Without noise every evaluation sees the same momenta.
+    monkeypatch.setattr(
+        model, "_noise", lambda shape, *_: tf.ones(shape, model.compute_dtype)
+    )
+    by = [
+        model.evaluate(q, batch_size=size, return_dict=True, verbose=0)
+        for size in (4, 5)
+    ]
+    assert by[0] == pytest.approx(by[1], rel=1e-5)
+    weights = np.array([1, 1, 1, 1, 0.0])
+    weighed = model.evaluate(
+        q, sample_weight=weights, batch_size=4, return_dict=True, verbose=0
+    )
+    alone = model.evaluate(q[:4], return_dict=True, verbose=0)
+    assert weighed["elbo"] == pytest.approx(alone["elbo"], rel=1e-5)
+    assert weighed["loss"] == pytest.approx(0.8 * alone["loss"], rel=1e-5)
+
+
+def test_broken_model_is_not_evaluated_as_perfect():
+    model = compiled()
+    model.trainable_variables[0].assign(
+        np.nan * model.trainable_variables[0].numpy()
+    )
+    assert np.isnan(model.evaluate(points(8), verbose=0)).all()
+
+
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_sample_weights_count_in_training(inner_steps):
+    # A row of weight 2 moves the weights as two such rows of weight 1 do.
+    models = [compiled(), compiled()]
+    q = points(8)
+    twice = np.concatenate([q[:4], q[:4]] * inner_steps)
+    halved = np.concatenate([q] * inner_steps)
+    weights = np.tile([2.0] * 4 + [0.0] * 4, inner_steps)
+    for model, rows, weight in zip(models, (twice, halved), (None, weights)):
+        model.inner_steps = inner_steps
+        model._noise = lambda shape, *_: tf.ones(shape)
+        model.fit(
+            rows,
+            sample_weight=weight,
+            batch_size=8 * inner_steps,
+            shuffle=False,
+            verbose=0,
+        )
+        assert model.steps == inner_steps
+    for one, other in zip(*(model.trainable_variables for model in models)):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_targets_are_refused():
+    model = compiled()
+    with pytest.raises(ValueError, match="without targets `y`"):
+        model.fit(points(8), points(8), verbose=0)
+    pairs = tf.data.Dataset.from_tensors((points(8), points(8)))
+    with pytest.raises(ValueError, match="without targets `y`"):
+        model.fit(pairs, verbose=0)
