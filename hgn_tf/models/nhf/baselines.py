@@ -108,7 +108,7 @@ def coupling_network(
         coordinate have at first, but for small random weights.
       units: Width of each hidden layer.
       dtype: Precision of the layers. Defaults to Keras's.
-    Returns: built network, [batch, dim // 2] -> [batch, moved, num_outputs].
+    Returns: Built network, [batch, dim // 2] -> [batch, moved, num_outputs].
     """
     num_outputs = len(first)
     moved = dim - dim // 2
@@ -208,7 +208,7 @@ class Flow:
     """A kind of flow, and its size of about 90,000 parameters in the plane.
 
     Attributes:
-      num_layers: Layers of the flow.
+      num_layers: Number of layers of the flow.
       units: Width of each hidden layer of a layer's network.
       network: Callable (dim, units, num_bins, dtype) -> network of a layer.
       bijector: Callable (network, dim, index, half_width) -> bijector.
@@ -265,8 +265,10 @@ class NormalizingFlow(GuardedModel):
       half_width: float. Half the range of a spline, [-half_width, half_width].
         Defaults to 5.
     Call: x [batch, dim] -> ln p(x) [batch], nats.
-    Raises: ValueError: for an unknown kind, sizes that cannot be, points with
-      one coordinate, and in `fit` and `log_prob` for points that do not fit.
+    Raises:
+      ValueError: if there is no such kind, or a size is out of its range.
+      ValueError: if points have one coordinate.
+      ValueError: if `fit` or `log_prob` gets points that do not fit.
     """
 
     def __init__(

@@ -136,7 +136,7 @@ class LeapfrogFlow(_StateBijector):
         return tf.zeros([], x.dtype)
 
     def advance(self, x: tf.Tensor, dt: float | tf.Tensor) -> tf.Tensor:
-        """The states after `num_steps` steps of `dt`, whatever the flow's own.
+        """The states after `num_steps` steps of any `dt`.
 
         Args:
           x: States [..., 2 dof].
@@ -204,7 +204,7 @@ class FlowChain(_StateBijector):
     nothing, and `advance_through` moves the states.
 
     Args:
-      flows: In the order of the motion.
+      flows: Flows in the order of the motion.
       last: Bijector after them, with a constant Jacobian; None for none.
       name: str. Name of the bijector.
     """
@@ -353,7 +353,7 @@ def advance_through(
     time of one: XLA took minutes over 20 of them written out.
 
     Args:
-      flows: In the order of the motion.
+      flows: Flows in the order of the motion.
       x: States [..., 2 dof].
       direction: 1, or -1 to go back from the end of the last flow.
     Returns: [..., 2 dof].

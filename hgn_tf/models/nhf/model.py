@@ -59,9 +59,11 @@ _STATES_AT_ONCE = 2**16
 class NHFOutput(NamedTuple):
     """One guess of the momentum of each point of a batch.
 
-    start: the PhaseState at the prior's end of the flow, q and p [batch, dim];
-    end: that at the data's end, whose q are the points; log_weight [batch]:
-    ln of joint density over f(p | q), of which the ELBO is the expectation.
+    Attributes:
+      start: PhaseState at the prior's end of the flow, q and p [batch, dim].
+      end: PhaseState at the data's end, whose q are the points.
+      log_weight: ln of the joint density over f(p | q), [batch]. The ELBO is
+        its expectation.
     """
 
     start: PhaseState
@@ -70,10 +72,12 @@ class NHFOutput(NamedTuple):
 
 
 class Importance(NamedTuple):
-    """What n guesses of the momentum say of each point's density, [batch].
+    """Density of each point from n guesses of its momentum.
 
-    log_prob: ln of the mean weight, IWAE-n; elbo: mean of the ln;
-    effective_samples: (sum w)^2 / sum w^2, between 1 and n.
+    Attributes:
+      log_prob: ln of the mean weight, IWAE-n, [batch].
+      elbo: Mean of ln of the weights, [batch].
+      effective_samples: (sum w)^2 / sum w^2, between 1 and n, [batch].
     """
 
     log_prob: tf.Tensor
@@ -100,8 +104,8 @@ class NHF(GuardedModel):
     """A density of points q: where Hamiltonian dynamics takes a prior.
 
     s_0 = (q_0, p_0) ~ prior; s_T = H_T o ... o H_1 (s_0) by leapfrog; the
-    data are q_T. Trained by `compile(optimizer)` and `fit(points)`, points
-    [rows, dim] or a tf.data.Dataset of batches of them, on
+    data are q_T. `compile(optimizer)` and `fit(points)` train, on points
+    [rows, dim] or a tf.data.Dataset of batches of points, the bound
 
         ELBO(q) = E_f[ln prior(s_0) - ln f(p | q)],  s_0 from (q, p) backward,
 
@@ -109,9 +113,9 @@ class NHF(GuardedModel):
     q_0: without it the objective has no bound. A step whose gradients are not
     finite changes nothing but the count `dropped_steps`.
 
-    Paper: Lagrange multipliers, of a constraint it does not state. Here: two
-    constraints that leave the ELBO a bound, each a penalty by `losses.Geco`,
-    both off. The metric `elbo` is without them.
+    Paper: Lagrange multipliers of a constraint that is not stated. Here: two
+    constraints that leave the ELBO a bound, each a penalty by `losses.Geco`.
+    Both are off by default. The metric `elbo` is without them.
 
     Args:
       hamiltonian: The Hamiltonians H_1 ... H_T: a `StackedHamiltonian`, a
