@@ -67,8 +67,13 @@ setuptools.setup(
         include=["hgn_tf", "hgn_tf.*", "tfds_physics", "tfds_physics.*"]
     ),
     package_data={
-        "hgn_tf": ["viz/templates/*", "weights/**/*"],
-        "tfds_physics": ["**/README.md", "**/CITATIONS.bib", "**/TAGS.txt"],
+        "hgn_tf": ["py.typed", "viz/templates/*", "weights/**/*"],
+        "tfds_physics": [
+            "py.typed",
+            "**/README.md",
+            "**/CITATIONS.bib",
+            "**/TAGS.txt",
+        ],
     },
     install_requires=INSTALL,
     extras_require={

@@ -12,39 +12,84 @@
     networks.*Decoder(q) -> video [B,T,H,W,C] -> losses -> metrics
 
 `models.hgn.HGN.call` says the same in the same order.
+
+What is in `__all__` is public, and what `docs/api` names below it. Modules that
+the models do without are imported when they are first asked for: `data` brings
+TensorFlow Datasets, `viz` matplotlib, `NHF` TensorFlow Probability.
 """
 
-from hgn_tf import integrators, losses, networks, presets
+import importlib
+from typing import TYPE_CHECKING
+
+from hgn_tf import integrators, losses, models, networks, phase, presets
 from hgn_tf.integrators import rollout
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.hnn import HNN, DerivativeNet
 from hgn_tf.models.pixel_hnn import PixelHNN
+from hgn_tf.models.video import VideoModel
 from hgn_tf.phase import PhaseState
 from hgn_tf.presets import list_presets
+
+if TYPE_CHECKING:
+    from hgn_tf import (
+        data,
+        densities,
+        evaluation,
+        experiments,
+        metrics,
+        training,
+        validation,
+        viz,
+    )
+    from hgn_tf.models.nhf import NHF, LeapfrogFlow, nhf_networks
 
 __all__ = [
     "HGN",
     "HNN",
+    "NHF",
     "DerivativeNet",
+    "LeapfrogFlow",
     "PhaseState",
     "PixelHNN",
+    "VideoModel",
+    "data",
+    "densities",
+    "evaluation",
+    "experiments",
     "integrators",
     "list_presets",
     "losses",
+    "metrics",
+    "models",
     "networks",
+    "nhf_networks",
+    "phase",
     "presets",
     "rollout",
+    "training",
+    "validation",
+    "viz",
 ]
 __version__ = "0.1.0"
 
 
-# They need TensorFlow Probability, which is an extra: not in __all__.
+# They need TensorFlow Probability, which is an extra.
 _OF_NHF = ("NHF", "LeapfrogFlow", "nhf_networks")
 
 
-def __getattr__(name):
-    if name not in _OF_NHF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str):
+    if name in _OF_NHF:
+        return _of_nhf(name)
+    if name in __all__:
+        return importlib.import_module(f"hgn_tf.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _of_nhf(name):
     try:
         from hgn_tf.models import nhf
     except ModuleNotFoundError as error:

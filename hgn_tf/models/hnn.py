@@ -8,7 +8,6 @@ learned energy; the field of the baseline is free.
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy.integrate import solve_ivp
 
 from hgn_tf import integrators, phase
 from hgn_tf.models.steps import check_finite, run_steps
@@ -115,6 +114,9 @@ class StateField(keras.Model):
           ValueError: if shapes do not fit or t_eval leaves t_span.
           ArithmeticError: if the steps become too small to go on.
         """
+        # Here, because it takes as long to import as all of `hgn_tf`.
+        from scipy.integrate import solve_ivp
+
         single = np.ndim(x0) == 1
         start = self._check_states([x0] if single else x0, "x0").numpy()
         times = _check_times(t_span, t_eval)
