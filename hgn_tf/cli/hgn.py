@@ -55,7 +55,9 @@ def add(
     sub.add_argument("--budget", default="flat", help=f"one of {list(BUDGETS)}")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=pathlib.Path, help="the run's folder")
-    sub.add_argument("--workers", type=int, default=1, help="for the dataset")
+    sub.add_argument(
+        "--workers", type=_count, default=1, help="for the dataset"
+    )
     sub.add_argument(
         "--set",
         action="append",
@@ -93,7 +95,7 @@ def add(
 
     sub = of_a_model("sample", _sample, "draw new motions from the prior")
     sub.add_argument("--steps", type=int, default=29)
-    sub.add_argument("--samples", type=int, default=8)
+    sub.add_argument("--samples", type=_count, default=8)
     sub.add_argument("--seed", type=int, default=0)
 
     of_a_model("showcase", _showcase, "truth and model at three speeds, a GIF")
@@ -127,6 +129,14 @@ def add(
     command(
         "demo", _demo, "the whole path in ten minutes: runs/demo", data_dir=True
     )
+
+
+def _count(text):
+    """A number of things on the command line, at least one."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1: {text}")
+    return count
 
 
 def _datasets(options):
@@ -264,7 +274,14 @@ def _explore(options):
 
 def _figure(options):
     # Figures 6 to 8 are of `table hgn --figures`, 9 is of `fit`.
-    figures.FIGURES[options.number]().savefig(options.out, dpi=100)
+    figure = figures.FIGURES[options.number]()
+    suffixes = sorted(figure.canvas.get_supported_filetypes())
+    if options.out.suffix[1:].lower() not in suffixes:
+        raise ValueError(
+            f"The name of a figure must end in one of {suffixes}. Received: "
+            f"{options.out}."
+        )
+    figure.savefig(options.out, dpi=100)
     print(f"wrote {options.out}")
 
 

@@ -1,6 +1,7 @@
 """The commands of Neural Hamiltonian Flows: a fit, and the tables."""
 
 import argparse
+import importlib.util
 import pathlib
 from collections.abc import Callable
 
@@ -37,9 +38,18 @@ def add(
     sub.add_argument("--results", type=pathlib.Path, default="results")
 
 
-# TensorFlow Probability is an extra: only these commands need it.
+def _check_probability():
+    """TensorFlow Probability is an extra, which only these commands need."""
+    if importlib.util.find_spec("tensorflow_probability") is None:
+        raise ImportError(
+            "`hgn-tf fit` and `hgn-tf table nhf` need TensorFlow Probability: "
+            "pip install 'hgn-tf[nhf]'."
+        )
+
+
 def _table(options):
     use_one_thread()
+    _check_probability()
     from hgn_tf.experiments.nhf.table import make_tables
 
     name = "nhf_study" if options.study else "nhf_table"
@@ -58,6 +68,7 @@ def _table(options):
 
 
 def _fit(options):
+    _check_probability()
     from hgn_tf.experiments.nhf import config, train
 
     settings = config.make_config(options.density, options.model, options.seed)

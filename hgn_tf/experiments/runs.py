@@ -10,11 +10,13 @@ import pathlib
 import subprocess
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 
 from hgn_tf import files
+
+_T = TypeVar("_T")
 
 # What a setting may be, by its type.
 _KINDS = {
@@ -177,6 +179,17 @@ def as_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+def check_seed(seed: int) -> None:
+    """A seed is one that numpy takes.
+
+    Raises: ValueError: if it is not.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(
+            f"`seed` must be from 0 to 2^32 - 1. Received: {seed}."
+        )
+
+
 def check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     """Names are known ones.
 
@@ -242,7 +255,7 @@ def _parse(name, text, kind):
     raise ValueError(f"`{name}` must be {_KINDS[kind]}. Received: {text!r}.")
 
 
-def read_config(run_dir: pathlib.Path, kind: type):
+def read_config(run_dir: pathlib.Path, kind: type[_T]) -> _T:
     """The settings that a run's folder was made with, a `kind` of Config.
 
     Raises: ValueError: if the folder is not a run's.
@@ -270,7 +283,7 @@ def check_settings(changes: dict, kind: type) -> None:
         )
 
 
-def check_folder(config, run_dir: pathlib.Path) -> None:
+def check_folder(config: Any, run_dir: pathlib.Path) -> None:
     """A run's folder is new, empty, or of the same run.
 
     Raises: ValueError: if it holds another run or other things.
@@ -297,7 +310,7 @@ def save_model(model: keras.Model, run_dir: pathlib.Path) -> None:
         model.save(partial)
 
 
-def in_own_process(function: Callable, *arguments):
+def in_own_process(function: Callable[..., _T], *arguments: Any) -> _T:
     """What `function` returns when a new process calls it.
 
     TensorFlow keeps what XLA compiled until its process ends: 0.4 GB for a run

@@ -20,6 +20,9 @@ from hgn_tf.cli import main
             "`sample` must be true or false",
         ),
         (["train", "x", "--set", "seed=1"], "setting must be one of"),
+        (["train", "x", "--seed", "-1"], "`seed` must be from 0"),
+        (["train", "x", "--set", "filters=0"], "`filters` must be at least 1"),
+        (["figure", "10", "--out", "x.docx"], "must end in one of"),
         (["fit", "ring"], "'ring'"),
         (["table", "hgn", "--systems", "springs"], "springs"),
         (["table", "hnn", "--tasks", "mass_sprung"], "mass_sprung"),
@@ -30,6 +33,21 @@ def test_a_mistake_is_one_line(arguments, message, capsys):
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("hgn-tf: ") and message in line
+
+
+@pytest.mark.parametrize("command", [["fit", "rings"], ["table", "nhf"]])
+def test_without_probability_it_says_what_to_install(
+    command, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "tensorflow_probability", None)
+    assert main(command) == 2
+    assert "pip install 'hgn-tf[nhf]'" in capsys.readouterr().err
+
+
+def test_a_number_of_things_is_at_least_one(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["sample", "hgn_pendulum", "--samples", "0", "--out", "x.gif"])
+    assert "at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [TypeError, ImportError, ValueError])

@@ -7,6 +7,7 @@ import shlex
 import keras
 import numpy as np
 
+import tfds_physics
 from hgn_tf import data, losses, networks
 from hgn_tf.experiments import runs
 from hgn_tf.models.hgn import HGN
@@ -174,6 +175,13 @@ BUDGETS = {
     },
 }
 
+_LOWEST = {
+    "filters": 1,
+    "latent_size": 0,
+    "learning_rate": 0.0,
+    "final_learning_rate": 0.0,
+}
+
 # The runs of table 1.
 SYSTEMS = ("mass_spring", "pendulum", "two_body", "three_body")
 # Paper: 50,000 videos of a system. Here for the budget cpu: 20,000 of them.
@@ -245,14 +253,25 @@ STUDY = {
 def make_config(dataset: str, budget: str, **changes) -> Config:
     """The Config of a budget, with some settings changed.
 
-    Raises: ValueError: if the budget or a setting is unknown.
+    Raises:
+      ValueError: if the budget or a setting is unknown.
+      ValueError: if a number is too low.
     """
     if budget not in BUDGETS:
         raise ValueError(
             f"`budget` must be one of {list(BUDGETS)}. Received: {budget!r}."
         )
     runs.check_settings(changes, Config)
-    return Config(dataset, budget, **{**BUDGETS[budget], **changes})
+    config = Config(dataset, budget, **{**BUDGETS[budget], **changes})
+    runs.check_seed(config.seed)
+    # What Keras would complain of in words of its own.
+    for name, lowest in _LOWEST.items():
+        if getattr(config, name) < lowest:
+            raise ValueError(
+                f"`{name}` must be at least {lowest}. Received: "
+                f"{getattr(config, name)}."
+            )
+    return config
 
 
 def train_command(config: Config, run_dir: pathlib.Path) -> str:
@@ -273,7 +292,9 @@ def train_command(config: Config, run_dir: pathlib.Path) -> str:
     )
 
 
-def make_model(config: Config, builder) -> HGN | PixelHNN:
+def make_model(
+    config: Config, builder: tfds_physics.PhysicsVideo
+) -> HGN | PixelHNN:
     """The compiled and built model of a run.
 
     Raises:
@@ -415,7 +436,9 @@ def _learning_rate(config):
     )
 
 
-def measure_data(builder, above_floor: float) -> tuple[float, float]:
+def measure_data(
+    builder: tfds_physics.PhysicsVideo, above_floor: float
+) -> tuple[float, float]:
     """GECO's tolerance for a dataset, and what the mean image costs with it.
 
     The tolerance is the noise floor and a margin. The mean image's cost is its

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 import tfds_physics
 from hgn_tf import data, files, integrators, metrics
@@ -23,7 +24,7 @@ _RIM = 400
 _STEPS, _DT, _EVERY = 24, 0.25, 6
 
 
-def datasets():
+def datasets() -> Figure:
     """Figure 5: the first training video of each dataset, in time."""
     rows = {}
     for name in data.DATASETS:
@@ -33,7 +34,7 @@ def datasets():
     return plots.film_strip(rows, 3, recipe.dt)
 
 
-def volumes():
+def volumes() -> Figure:
     """Figure 10: a patch of a pendulum's phase space, leapfrog and Euler."""
     angle = np.linspace(0, 2 * np.pi, _RIM, endpoint=False)
     rim = np.stack([np.cos(angle), np.sin(angle)], axis=1)

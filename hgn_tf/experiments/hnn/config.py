@@ -195,7 +195,7 @@ def _make_pixel_hnn(
     )
 
 
-def inner_steps(config):
+def inner_steps(config: Config) -> int:
     """Steps per compiled call: what divides an epoch, within the limit."""
     return most_inner_steps(
         config.num_steps // EPOCHS, TASKS[config.task].inner_steps

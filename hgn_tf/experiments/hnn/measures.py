@@ -1,5 +1,7 @@
 """What a model of the HNN table is worth: published and corrected measures."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -8,6 +10,7 @@ from hgn_tf.evaluation import Metric
 from hgn_tf.experiments.hnn import truth as truths
 from hgn_tf.experiments.hnn.config import PIXELS, TASKS
 from hgn_tf.experiments.hnn.truth import Truth
+from hgn_tf.models.hnn import StateField
 from hgn_tf.models.pixel_hnn import PixelHNN
 
 # What the measures are called in the table; what they are is said where they
@@ -38,7 +41,9 @@ METRICS = {
 _ROWS_AT_ONCE = 1000
 
 
-def score_model(model, name: str, truth: Truth) -> dict[str, float]:
+def score_model(
+    model: StateField | PixelHNN, name: str, truth: Truth
+) -> dict[str, float]:
     """The measures of one set of weights.
 
     As published, oversights included:
@@ -97,7 +102,9 @@ def score_model(model, name: str, truth: Truth) -> dict[str, float]:
     return results
 
 
-def score_long(model, name: str, truth: Truth) -> dict[str, float]:
+def score_long(
+    model: StateField | PixelHNN, name: str, truth: Truth
+) -> dict[str, float]:
     """What shows itself in 10 times the horizon only, at more cost.
 
       energy_drift: Median over trials of the largest change of the true H in
@@ -150,7 +157,13 @@ class StateReader:
         """Angle and velocity of latent states, [..., 2]."""
         return _with_one(z) @ self._map
 
-    def follow(self, x0, t_span, t_eval, rtol=1e-9) -> np.ndarray:
+    def follow(
+        self,
+        x0: np.ndarray,
+        t_span: Sequence[float],
+        t_eval: np.ndarray,
+        rtol: float = 1e-9,
+    ) -> np.ndarray:
         """Latent states [batch, time, 2] from observations x0, as RK45 goes.
 
         Args:
@@ -163,7 +176,13 @@ class StateReader:
         z0 = self.encode(x0)
         return self.model.dynamics.integrate(z0, span, times, rtol)
 
-    def integrate(self, x0, t_span, t_eval, rtol=1e-9) -> np.ndarray:
+    def integrate(
+        self,
+        x0: np.ndarray,
+        t_span: Sequence[float],
+        t_eval: np.ndarray,
+        rtol: float = 1e-9,
+    ) -> np.ndarray:
         """As `follow`, read as angle and velocity."""
         return self.read(self.follow(x0, t_span, t_eval, rtol))
 
@@ -215,7 +234,9 @@ def score_pixels(reader: StateReader, truth: Truth) -> dict[str, float]:
     return results | model.check_collapse(rows["x"]).metrics()
 
 
-def as_states(model, name: str, truth: Truth):
+def as_states(
+    model: StateField | PixelHNN, name: str, truth: Truth
+) -> StateField | StateReader:
     """The model, or what reads its states, with `integrate`."""
     if name == PIXELS:
         return StateReader(model, truth.rows["train"])

@@ -105,13 +105,15 @@ def field(truth: Truth, x: np.ndarray) -> np.ndarray:
     return np.concatenate([dH_dp, -dH_dq], axis=-1)
 
 
-def pick(path, times, wanted):
+def pick(path: np.ndarray, times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Rows of path [trials, time, dim] at the times wanted [trials, time]."""
     index = np.searchsorted(times, wanted)
     return np.take_along_axis(path, index[..., None], axis=1)
 
 
-def make_paths(rows: dict[str, np.ndarray], window: int):
+def make_paths(
+    rows: dict[str, np.ndarray], window: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Every stretch of `window` steps of the noisy trajectories.
 
     Args:

@@ -47,10 +47,7 @@ def soft_uniform(sigma: float, beta: float) -> dict:
 
 
 _ADAPTED = 20_000
-
-
 _MIXTURES = ("two_gaussians", "four_gaussians", "nine_gaussians")
-
 
 VARIANTS = {
     # As the paper's A.2: 2 Hamiltonians of [d, 128, 128, 1] each for K and V,
@@ -105,8 +102,6 @@ VARIANTS = {
 
 # One thing at a time changed in the paper's form, with N(0, 1) as the prior.
 _STUDIED = ("nine_gaussians", "two_moons")
-
-
 STUDY = {
     name: Variant(settings=settings, densities=_STUDIED)
     for name, settings in {
@@ -123,8 +118,6 @@ STUDY = {
         "prior_soft_uniform_q": {"prior": [soft_uniform(6.0, 8.0), "normal"]},
     }.items()
 }
-
-
 TABLES = {"nhf_table": VARIANTS, "nhf_study": STUDY}
 
 
@@ -174,6 +167,7 @@ def make_config(density: str, model: str, seed: int = 0, **changes) -> Config:
       num_steps no positive multiple of 20.
     """
     get_density(density)
+    runs.check_seed(seed)
     variant = _variant(model)
     runs.check_settings(changes, Config)
     settings = variant.settings_for(density) | changes.pop("settings", {})

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,7 +15,9 @@ _PATHS = 150
 _LATTICE = 80
 
 
-def write_figure(model, density: Density, path: pathlib.Path) -> None:
+def write_figure(
+    model: keras.Model, density: Density, path: pathlib.Path
+) -> None:
     """Draws target and learned density; of an NHF also energies and flow.
 
     K(p), V(q) and the single leapfrog step are those of the last Hamiltonian.

@@ -2,6 +2,7 @@
 
 import time
 
+import keras
 import numpy as np
 import tensorflow as tf
 from scipy.optimize import minimize
@@ -44,7 +45,7 @@ _CURVED = 0.05  # V must be higher this far around a minimum
 
 
 def score_model(
-    model,
+    model: keras.Model,
     density: Density,
     num_points: int,
     num_bound_points: int,
@@ -112,7 +113,7 @@ def score_model(
 
 
 def score_training(
-    model, rows: list[dict[str, str]], steps_per_epoch: int
+    model: keras.Model, rows: list[dict[str, str]], steps_per_epoch: int
 ) -> dict[str, float]:
     """What training cost and whether it was sound.
 
@@ -137,7 +138,7 @@ def score_training(
     }
 
 
-def score_minima(model, density: Density) -> dict[str, float]:
+def score_minima(model: keras.Model, density: Density) -> dict[str, float]:
     """How the minima of V lie to the modes of the density.
 
       minima: Number of minima of V, of the last Hamiltonian.
@@ -163,7 +164,7 @@ def score_minima(model, density: Density) -> dict[str, float]:
     }
 
 
-def find_minima(model, half_width: float) -> np.ndarray:
+def find_minima(model: keras.Model, half_width: float) -> np.ndarray:
     """Local minima of V(q) of the last Hamiltonian within a square.
 
     Minimised by scipy's L-BFGS-B from a lattice of starts; what ends at the
