@@ -13,6 +13,8 @@ import tensorflow_datasets as tfds
 
 import tfds_physics
 
+# What others call a builder, who import nothing of tfds_physics.
+Builder = tfds_physics.PhysicsVideo
 DATASETS = tuple(f"physics_{name}" for name in tfds_physics.SYSTEMS)
 
 

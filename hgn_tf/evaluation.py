@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hgn_tf import data, metrics
+from hgn_tf.models.video import VideoModel
 from hgn_tf.phase import PhaseState
 from hgn_tf.viz.gif import to_uint8
 
@@ -177,7 +178,12 @@ _NUM_MOVING = 100
 _FLOOR_SAMPLES = 16
 
 
-def evaluate(model, builder, num_examples: int | None = None, seed: int = 0):
+def evaluate(
+    model: VideoModel,
+    builder: data.Builder,
+    num_examples: int | None = None,
+    seed: int = 0,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Scores a trained model on the splits test, train and test_long.
 
     States are inferred from the first `model.num_inference_frames` frames, by

@@ -15,6 +15,7 @@ from hgn_tf.evaluation import (
     format_scores,
 )
 from hgn_tf.models.collapse import check_collapse
+from hgn_tf.models.video import VideoModel
 from hgn_tf.phase import PhaseState
 
 COMPARED = ("energy_r2", "energy_drift", "energy_variance_share")
@@ -99,7 +100,9 @@ def builder(request, data_dir):
 
 
 def test_the_truth_scores_perfectly(builder):
-    scores, arrays = evaluate(Oracle(builder), builder)
+    oracle = Oracle(builder)
+    assert isinstance(oracle, VideoModel)
+    scores, arrays = evaluate(oracle, builder)
     errors = [speed.metric for speed in SPEEDS.values()]
     errors += ["train_mse_e4", "forecast_mse_e4", "long_mse_e4_at_60"]
     for name in errors:

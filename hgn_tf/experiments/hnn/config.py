@@ -160,9 +160,11 @@ def make_model(
         rate = keras.optimizers.schedules.CosineDecay(
             rate, config.num_steps, alpha=config.final_rate
         )
+    # A pixel HNN has a loss of its own.
+    loss = {} if on_pixels else {"loss": "mse"}
     model.compile(
         keras.optimizers.Adam(rate, epsilon=1e-8),
-        loss="mse",
+        **loss,
         jit_compile=model.supports_jit,  # pays for the small networks
     )
     model.inner_steps = inner_steps(config)

@@ -1,0 +1,72 @@
+"""The results of the project: complete, and the tables are made of them."""
+
+import pathlib
+
+import pytest
+
+from hgn_tf.experiments import runs
+from hgn_tf.experiments.hgn import table as hgn_table
+from hgn_tf.experiments.hnn import config as hnn_config
+from hgn_tf.experiments.hnn import table as hnn_table
+from hgn_tf.experiments.nhf import table as nhf_table
+
+RESULTS = pathlib.Path(__file__).parent.parent.parent / "results"
+
+
+def table_1():
+    return hgn_table.format_tables(
+        *hgn_table.read_results(RESULTS, "cpu").values()
+    )
+
+
+def hnn():
+    results = runs.read_results(RESULTS / "hnn_table")
+    return hnn_table.format_tables(results) + "\n"
+
+
+def nhf(name):
+    results = runs.read_results(RESULTS / name)
+    return nhf_table.format_tables(results, name) + "\n"
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("table1", table_1),
+        ("hnn_table", hnn),
+        ("nhf_table", lambda: nhf("nhf_table")),
+        ("nhf_study", lambda: nhf("nhf_study")),
+    ],
+)
+def test_tables_are_what_the_results_give(name, text):
+    assert (RESULTS / f"{name}.md").read_text("utf-8") == text()
+
+
+def hgn_runs(name):
+    return hgn_table.list_runs("cpu", None, 1, None, name)
+
+
+def hnn_runs():
+    rows = {task: hnn_config.models_of(task) for task in hnn_config.TASKS}
+    return runs.list_runs(rows, 3, hnn_config.make_config)
+
+
+@pytest.mark.parametrize(
+    "name, rows",
+    [
+        ("table1", lambda: hgn_runs("table1")),
+        ("table1_forecast", lambda: hgn_runs("table1_forecast")),
+        ("hnn_table", hnn_runs),
+        ("nhf_table", lambda: nhf_table.list_runs(None, 3, None, "nhf_table")),
+        ("nhf_study", lambda: nhf_table.list_runs(None, 1, None, "nhf_study")),
+    ],
+)
+def test_a_table_has_nothing_left_to_run(name, rows):
+    """A setting that changes would have the table trained again."""
+    missing = [
+        run.name
+        for run in rows()
+        if runs.find_result(RESULTS / name / f"{run.name}.json", run.config)
+        is None
+    ]
+    assert not missing
