@@ -295,7 +295,7 @@ class HGN(GuardedModel):
         `save` keeps the optimizer, the counts and the multiplier too.
 
         Args:
-          folder: Where it goes.
+          folder: Folder of the preset.
           card: What `hgn_tf.presets.card` shall tell of it, or None.
         Returns: the folder.
         """

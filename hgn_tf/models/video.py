@@ -19,8 +19,8 @@ _EXPECTED = "[batch, time, height, width, channels], uint8 or floats in [0, 1]"
 class VideoModel(Protocol):
     """What evaluation, report, pages and the command line ask of a model.
 
-    HGN and PixelHNN obey it; so does any class with these names, such as a
-    test's model that knows the truth.
+    HGN and PixelHNN obey it. So does any class with these names, such as a
+    model that knows the truth, for a test.
 
     Attributes:
       dt: float. Seconds between the frames of its videos.
@@ -37,8 +37,8 @@ class VideoModel(Protocol):
         """The state at the first frame, q and p [batch, ...].
 
         Args:
-          video: [batch, time, height, width, channels], uint8 or floats in
-            [0, 1]; later frames than `num_inference_frames` may be left out.
+          video: Videos [batch, time, height, width, channels], uint8 or floats
+            in [0, 1]. Frames after `num_inference_frames` may be left out.
         Raises: ValueError: if the frames do not fit.
         """
 
@@ -68,7 +68,7 @@ class VideoModel(Protocol):
         """Whether the learned law moves the data, or has collapsed.
 
         Args:
-          video: As in `infer`, all of its frames.
+          video: Videos as in `infer`, with all frames.
         """
 
 

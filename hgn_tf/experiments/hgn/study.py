@@ -47,10 +47,10 @@ def make_study(
       systems: Names in STUDY_SYSTEMS; None for all.
       num_seeds: Number of seeds, 0 .. num_seeds - 1.
       rows: Names in STUDY; None for all.
-      results_dir: Where ablation.md and ablation/ go.
+      results_dir: Folder of ablation.md and ablation/.
       data_dir: TFDS's folder; None for its default.
-      runs_dir: Where the runs' folders go, in ablation/.
-      verbose: As in `model.fit`.
+      runs_dir: Folder of the runs' folders, in ablation/.
+      verbose: Verbosity of `model.fit`.
       progress: Called with a line after each run.
       **changes: Settings of all runs.
     Returns: the table as Markdown.

@@ -57,7 +57,7 @@ def score_model(
         sampling for an NHF: 0 is perfect. gap_nats_stderr: over points.
       gap_elbo_nats: The same of the ELBO, of an NHF, and its _stderr.
       log_likelihood: Mean of ln p_model. elbo: Likewise of the ELBO.
-      entropy_nats: Of the density.
+      entropy_nats: Entropy of the density.
       effective_samples: Mean over points, out of num_samples, of an NHF.
       nonfinite: Test points whose ln p_model is not finite.
       grid_mass: Integral of p_model over [-5.5, 5.5]^2; a density has 1 less

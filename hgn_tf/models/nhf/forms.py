@@ -66,8 +66,10 @@ def nhf_networks(
         bumps, their number alone.
       kinetic_energy: str. "learned", or "quadratic" for |p|^2 / 2.
       activation: str. Activation of the MLPs, smooth. Defaults to "softplus".
-      first_scale: float. As in `networks.EnergyNet`. Defaults to 1.
-      first_bias: float. As in `networks.EnergyNet`. Defaults to 1.
+      first_scale: float. Factor on the first weights, see
+        `networks.EnergyNet`. Defaults to 1.
+      first_bias: float. Largest first bias, see `networks.EnergyNet`.
+        Defaults to 1.
       posterior: str. "gaussian" for `GaussianMomentum`; "flow" for
         `FlowMomentum`; "affine" for the same without its splines.
       posterior_units: Hidden widths of the networks of the posterior.

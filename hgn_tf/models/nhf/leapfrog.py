@@ -243,7 +243,7 @@ class StackedHamiltonian(keras.layers.Layer):
 
     Args:
       template: Separable Hamiltonian layer, with kinetic(p), potential(q).
-      count: int. How many, 1 or more.
+      count: int. Number of Hamiltonians, 1 or more.
     Raises: ValueError: if count is below 1, and in `build` for a template with
       regularisers or weights that are not trained, which the stack would lose.
     """
@@ -313,7 +313,7 @@ class HamiltonianView:
 
     Args:
       stack: StackedHamiltonian, built.
-      index: int. Which Hamiltonian of the stack, from 0.
+      index: int. Index of the Hamiltonian in the stack, from 0.
       weights: Its weights, in the order of the stacks; None to take them
         from the stacks at each use.
     """

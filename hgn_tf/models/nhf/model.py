@@ -360,7 +360,7 @@ class NHF(GuardedModel):
         """Points drawn from the model, [n, dim].
 
         Args:
-          n: int. How many, 1 or more.
+          n: int. Number of points, 1 or more.
           seed: int. Equal seeds give equal points. Defaults to 0.
         Raises: ValueError: if the model is not built, or n below 1.
         """

@@ -19,8 +19,8 @@ class SoftUniform(tfd.Distribution):
       sigma: Width, positive, a number or a tensor. Defaults to 6.
       beta: Sharpness of the edges, positive; its shape and that of sigma
         broadcast to the batch shape. Defaults to 8.
-      validate_args: bool. As in TFP; positive values are always asked for.
-      allow_nan_stats: bool. As in TFP.
+      validate_args: bool. Flag of TFP; positive values are always checked.
+      allow_nan_stats: bool. Flag of TFP.
       name: str. Name of the distribution.
     Raises: ValueError: if sigma or beta is not positive.
     Source: the HGN paper (Toth et al., 2019), section 4, figure 9, where Z
