@@ -112,6 +112,15 @@ def test_tables_are_copied_whole(source, table):
     assert table in (ROOT / source).read_text("utf-8")
 
 
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8").split("nav:")[1]
+    entries = re.findall(r"(\S+\.md)$", navigation, re.MULTILINE)
+    docs = ROOT / "docs"
+    pages = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+    assert pages <= set(entries)
+    assert len(entries) == len(set(entries))
+
+
 def test_contributing_names_files_that_are_there():
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     folders = "hgn_tf|tfds_physics|tests|docs|notebooks|results"
