@@ -41,8 +41,9 @@ lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Not --quiet: what is not logged is not counted, and --strict is then in vain.
 docs: $(VENV)/.stamp-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.stamp-run
 	@set -e; for script in benchmarks/*.py; do \
