@@ -135,6 +135,8 @@ def test_every_public_name_has_a_place_in_the_api(package):
     text = "\n".join(page.read_text("utf-8") for page in pages)
     names = {f"{package.__name__}.{name}" for name in package.__all__}
     assert not {name for name in names if not re.search(rf"{name}\b", text)}
+    blocks = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
+    assert len(blocks) == len(set(blocks))  # Each name has one place.
 
 
 def test_the_address_of_the_project_stands_in_setup_alone():
