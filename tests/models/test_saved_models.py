@@ -51,6 +51,7 @@ def test_saved_video_model_gives_the_same_numbers(name, outputs):
 @pytest.mark.parametrize("name", VIDEO_MODELS)
 def test_saved_video_model_trains_on_alike(name, outputs):
     model, videos = load(name), outputs["videos"]
+    model.run_eagerly = True  # a graph takes longer to trace
     model.fit(videos, batch_size=4, shuffle=False, verbose=0)
     found = decoded(model, videos)
     # Adam magnifies the rounding of gradients that are about 0.

@@ -29,6 +29,7 @@ def test_saved_model_gives_its_numbers_and_trains_on(name):
     np.testing.assert_allclose(log_prob, expected["log_prob"], **CLOSE)
     np.testing.assert_allclose(model.sample(3), expected["sample"], **CLOSE)
     # With the state of its optimiser, multipliers and noise.
+    model.run_eagerly = True  # a graph takes longer to trace
     fit = model.fit(POINTS, batch_size=16, shuffle=False, verbose=0)
     assert fit.history["loss"][-1] == pytest.approx(
         expected["next_loss"], rel=1e-4
