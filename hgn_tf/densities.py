@@ -7,6 +7,7 @@ equal counts; other departures are said where they are. Numpy alone.
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.special import i0e, logsumexp
@@ -28,12 +29,14 @@ class Density:
         narrowest standard deviation; None outside of the plane.
     """
 
-    dim = 2
-    modes = None
-    half_width = None
-    step = None
+    dim: int = 2
+    modes: np.ndarray | None = None
+    half_width: float | None = None
+    step: float | None = None
 
-    def sample(self, n: int, seed) -> np.ndarray:
+    def sample(
+        self, n: int, seed: int | Sequence[int] | np.random.Generator
+    ) -> np.ndarray:
         """Independent draws, float32 [n, dim].
 
         Args:
@@ -66,7 +69,15 @@ class Density:
         return self._entropy()
 
     def grid(self) -> tuple[np.ndarray, float]:
-        """Midpoints [n, 2] of cells that cover the square, and their area."""
+        """Midpoints [n, 2] of cells that cover the square, and their area.
+
+        Raises: ValueError: if the density is not in the plane.
+        """
+        if self.half_width is None or self.step is None:
+            raise ValueError(
+                "A grid covers densities of the plane. "
+                f"Received: {self.dim} coordinates."
+            )
         count = math.ceil(2 * self.half_width / self.step)
         step = 2 * self.half_width / count
         line = (np.arange(count) + 0.5) * step - self.half_width
@@ -93,19 +104,20 @@ class GaussianMixture(Density):
       scale: Standard deviation.
     """
 
-    def __init__(self, modes, scale: float):
-        self.modes = np.asarray(modes, np.float64)
+    def __init__(self, modes: Sequence[tuple[float, float]], scale: float):
+        self._means = np.asarray(modes, np.float64)
+        self.modes = self._means
         self.scale = scale
-        self.half_width = np.abs(self.modes).max() + 6 * scale
+        self.half_width = float(np.abs(self._means).max()) + 6 * scale
         self.step = scale / 2
 
     def _draw(self, rng, n):
-        modes = self.modes[rng.integers(len(self.modes), size=n)]
+        modes = self._means[rng.integers(len(self._means), size=n)]
         return modes + self.scale * rng.standard_normal((n, 2))
 
     def _log_prob(self, x):
-        weights = np.full(len(self.modes), 1 / len(self.modes))
-        return _mixture(x, self.modes, weights, self.scale)
+        weights = np.full(len(self._means), 1 / len(self._means))
+        return _mixture(x, self._means, weights, self.scale)
 
 
 class NoisyCurves(Density):
@@ -126,7 +138,7 @@ class NoisyCurves(Density):
 
     def __init__(
         self,
-        curves,
+        curves: Callable[[np.ndarray], np.ndarray],
         start: float,
         stop: float,
         power: int,
@@ -157,14 +169,14 @@ class NoisyCurves(Density):
         return _mixture(x, self._means, self._weights, self.scale)
 
 
-def moons(angle):
+def moons(angle: np.ndarray) -> np.ndarray:
     """The two arcs of scikit-learn's make_moons, as FFJORD scales them."""
     cos, sin = np.cos(angle), np.sin(angle)
     arcs = np.stack([[cos, sin], [1 - cos, 0.5 - sin]]).swapaxes(1, 2)
     return 2 * arcs + [-1.0, -0.2]
 
 
-def spirals(angle):
+def spirals(angle: np.ndarray) -> np.ndarray:
     """Two arms of one and a half turns, the second the first turned by pi."""
     arm = np.stack([-np.cos(angle) * angle, np.sin(angle) * angle], -1) / 3
     return np.stack([arm, -arm])

@@ -159,3 +159,5 @@ def test_errors_name_the_rule():
         get_density("rings").log_prob(np.zeros((3, 8)))
     with pytest.raises(ValueError, match="at least 1"):
         get_density("rings").sample(0, 0)
+    with pytest.raises(ValueError, match="of the plane. Received: 8 coord"):
+        get_density("funnel_8d").grid()

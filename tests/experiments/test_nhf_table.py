@@ -289,5 +289,5 @@ def test_unknown_names_are_refused():
         settings.make_model("maf", {"unit": 3}, None, 1e-3, 20, 0)
     with pytest.raises(ValueError, match=r"`models` must be of.*\['glow'\]"):
         next(table.run(models=["glow"], num_seeds=1))
-    with pytest.raises(ValueError, match="'nhf_study'.*Received: 'nhf'"):
+    with pytest.raises(ValueError, match=r"'nhf_study'.*Received: \['nhf'\]"):
         next(table.run(table="nhf"))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 
 from hgn_tf.models.nhf.points import (
     check_no_targets,
@@ -24,8 +25,6 @@ from hgn_tf.models.nhf.points import (
 from hgn_tf.models.steps import GuardedModel
 from hgn_tf.networks import serializable
 from hgn_tf.networks.layers import MaskedDense
-
-tfb, tfd = tfp.bijectors, tfp.distributions
 
 # Scales stay within exp(+-2) a layer: without a bound one bad step makes them
 # infinite.
@@ -98,7 +97,10 @@ class Coupling(tfb.Bijector):
 
 
 def coupling_network(
-    dim: int, first: Sequence[float], units: tuple[int, ...], dtype=None
+    dim: int,
+    first: Sequence[float],
+    units: tuple[int, ...],
+    dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """MLP from the kept coordinates to the parameters of the others.
 
@@ -136,7 +138,9 @@ def coupling_network(
 
 
 def autoregressive_network(
-    dim: int, units: tuple[int, ...], dtype=None
+    dim: int,
+    units: tuple[int, ...],
+    dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """MADE: shift and scale of coordinate i from those before it.
 
@@ -162,7 +166,7 @@ def autoregressive_network(
     return network
 
 
-def affine_coupling(network, dim: int, index: int) -> tfb.Bijector:
+def affine_coupling(network: keras.Model, dim: int, index: int) -> tfb.Bijector:
     """A layer of RealNVP (Dinh et al. 2017); every other one is flipped."""
 
     def choose(kept):
@@ -173,7 +177,7 @@ def affine_coupling(network, dim: int, index: int) -> tfb.Bijector:
 
 
 def spline_coupling(
-    network, dim: int, index: int, half_width: float
+    network: keras.Model, dim: int, index: int, half_width: float
 ) -> tfb.Bijector:
     """A layer of a neural spline flow (Durkan et al. 2019).
 
@@ -195,7 +199,7 @@ def spline_coupling(
     return Coupling(dim // 2, bool(index % 2), choose)
 
 
-def autoregressive(network, dim: int, index: int) -> tfb.Bijector:
+def autoregressive(network: keras.Model, dim: int, index: int) -> tfb.Bijector:
     """A layer of MAF (Papamakarios et al. 2017), then the order reversed."""
     flow = tfb.MaskedAutoregressiveFlow(
         _once(lambda x: _affine(_on_rows(network, x))), unroll_loop=True
@@ -302,7 +306,7 @@ class NormalizingFlow(GuardedModel):
             lambda n, seed: self.distribution().sample(n, seed=seed)
         )
 
-    def build(self, shape):
+    def build(self, shape: tuple) -> None:
         if shape[-1] < 2:
             raise ValueError(
                 "A flow needs points of two coordinates or more. "
@@ -322,7 +326,7 @@ class NormalizingFlow(GuardedModel):
         )
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return self.distribution().log_prob(x)
 
     def distribution(self) -> tfd.Distribution:
@@ -340,7 +344,12 @@ class NormalizingFlow(GuardedModel):
             tfb.Chain(layers),
         )
 
-    def fit(self, x=None, y=None, **kwargs) -> keras.callbacks.History:
+    def fit(
+        self,
+        x: np.ndarray | tf.data.Dataset | None = None,
+        y: None = None,
+        **kwargs,
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`, on points [rows, dim] or batches of them.
 
         A tf.data.Dataset is not searched for NaN: such a step is dropped. It
@@ -350,15 +359,20 @@ class NormalizingFlow(GuardedModel):
         x = check_training_points(
             x, self._known_dim, self.compute_dtype, varying=True
         )
-        y = no_targets(x, kwargs.get("sample_weight"))
-        return super().fit(x, y, **kwargs)
+        targets = no_targets(x, kwargs.get("sample_weight"))
+        return super().fit(x, targets, **kwargs)
 
-    def evaluate(self, x=None, y=None, **kwargs):
+    def evaluate(
+        self,
+        x: np.ndarray | tf.data.Dataset | None = None,
+        y: None = None,
+        **kwargs,
+    ) -> list[float] | dict[str, float]:
         """As `keras.Model.evaluate`: the mean of -ln p of points."""
         check_no_targets(y)
         x = check_training_points(x, self._known_dim, self.compute_dtype)
-        y = no_targets(x, kwargs.get("sample_weight"))
-        return super().evaluate(x, y, **kwargs)
+        targets = no_targets(x, kwargs.get("sample_weight"))
+        return super().evaluate(x, targets, **kwargs)
 
     def log_prob(self, x: np.ndarray | tf.Tensor) -> tf.Tensor:
         """The density ln p(x) of points [n, dim], nats, [n].
@@ -386,15 +400,15 @@ class NormalizingFlow(GuardedModel):
             tf.constant(n), tf.constant([0, seed], tf.int32)
         )
 
-    def train_step(self, data):
+    def train_step(self, data) -> dict:
         return super().train_step(points_and_weights(data))
 
-    def test_step(self, data):
+    def test_step(self, data) -> dict:
         x, *weight = points_and_weights(data)
         self._loss_tracker.update_state(self._loss(x, *weight), tf.shape(x)[0])
         return self.get_metrics_result()
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "kind": self.kind,

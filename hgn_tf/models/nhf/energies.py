@@ -51,7 +51,7 @@ class BumpEnergy(keras.layers.Layer):
         self.widths = tuple(widths)
         self.scale = scale
 
-    def build(self, shape):
+    def build(self, shape: tuple) -> None:
         dim, uniform = shape[-1], keras.initializers.RandomUniform
         low, high = (float(tf.math.log(width)) for width in self.widths)
         self.centers = self.add_weight(
@@ -66,7 +66,7 @@ class BumpEnergy(keras.layers.Layer):
         self.tilt = self.add_weight((dim,), "zeros", name="tilt")
         self.stiffness = self.add_weight((dim,), "ones", name="stiffness")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return _energy(
             x,
             *map(
@@ -81,7 +81,7 @@ class BumpEnergy(keras.layers.Layer):
             ),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "units": self.units,

@@ -1,5 +1,8 @@
 """Matching sets of layers for NHF: the paper's, and what the tables use."""
 
+import inspect
+from typing import Any
+
 import keras
 
 from hgn_tf.models.nhf.energies import BumpEnergy
@@ -13,7 +16,7 @@ from hgn_tf.networks import (
 )
 
 # What each form chooses, as keywords of `nhf_networks`.
-FORMS = {
+FORMS: dict[str, dict[str, Any]] = {
     "paper": {
         "num_hamiltonians": 2,
         "energy": "mlp",
@@ -103,7 +106,7 @@ def nhf_networks(
 
     def make_energy():
         if settings["energy"] == "bumps":
-            return BumpEnergy(*units, dtype=dtype)
+            return BumpEnergy(units[0], dtype=dtype)
         return EnergyNet(
             units,
             activation,
@@ -132,7 +135,9 @@ def nhf_networks(
     }
 
 
-def arguments_from(settings: dict, dtype=None) -> dict:
+def arguments_from(
+    settings: dict, dtype: str | dict | keras.DTypePolicy | None = None
+) -> dict:
     """Arguments of `NHF` from plain settings, numbers and names alone.
 
     They are what version 0.1 called the arguments of `NHF`. Its files hold
@@ -147,7 +152,7 @@ def arguments_from(settings: dict, dtype=None) -> dict:
     Returns: dict of the arguments of `NHF`, with layers in them.
     """
     settings = dict(settings)
-    names = nhf_networks.__kwdefaults__.keys() - {"dtype"}
+    names = inspect.signature(nhf_networks).parameters.keys() - {"dtype"}
     own = {key: settings.pop(key) for key in names & settings.keys()}
     if settings.pop("shared", False):
         # As one long flow, the steps merge their half kicks.

@@ -162,7 +162,9 @@ class LeapfrogFlow(_StateBijector):
         return tf.ensure_shape(moved, x.shape)
 
 
-def in_precision(number, dtype: tf.DType) -> tf.Tensor:
+def in_precision(
+    number: float | tf.Tensor | tf.Variable, dtype: tf.DType
+) -> tf.Tensor:
     """A number or scalar tensor as `dtype`, with all digits it has."""
     # A cast alone would make a Python number float32 first.
     return tf.cast(tf.convert_to_tensor(number, dtype_hint=dtype), dtype)
@@ -256,7 +258,7 @@ class StackedHamiltonian(keras.layers.Layer):
         # Keras would list the weights of an attribute beside the stacks.
         self._template = lambda: template
 
-    def build(self, q_shape, p_shape=None):
+    def build(self, q_shape: tuple, p_shape: tuple | None = None) -> None:
         template = self._template()
         build_once(template, q_shape, q_shape)
         if template.losses or template.non_trainable_variables:
@@ -292,7 +294,7 @@ class StackedHamiltonian(keras.layers.Layer):
             name=column[0].path.replace("/", "_"),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "template": self._template_config(),
@@ -300,7 +302,7 @@ class StackedHamiltonian(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "StackedHamiltonian":
         template = layer_from(config["template"])
         return cls(**{**config, "template": template})
 
@@ -359,11 +361,11 @@ def advance_through(
     Returns: [..., 2 dof].
     """
     steps = [direction * in_precision(flow.dt, x.dtype) for flow in flows]
-    if not _stacked(flows):
+    stack, count = _stack_of(flows), len(flows)
+    if stack is None:
         for flow, dt in list(zip(flows, steps))[::direction]:
             x = flow.advance(x, dt)
         return x
-    stack, count = flows[0].hamiltonian.stack, len(flows)
 
     def rows(values):
         # Its gradient is written row by row, that of a slice whole each time.
@@ -385,11 +387,16 @@ def advance_through(
     )[1]
 
 
-def _stacked(flows):
-    """Whether these are the flows of all Hamiltonians of one stack."""
+def _stack_of(flows):
+    """The stack whose Hamiltonians these flows are, all of them in order."""
     views = [flow.hamiltonian for flow in flows]
-    if not all(isinstance(view, HamiltonianView) for view in views):
-        return False
-    whole = [view.index for view in views] == list(range(views[0].stack.count))
-    same = len({id(view.stack) for view in views}) == 1
-    return whole and same and len(flows) > 2
+    if len(flows) < 3 or not isinstance(views[0], HamiltonianView):
+        return None  # A loop pays for three and more.
+    stack = views[0].stack
+    expected = [(id(stack), index) for index in range(stack.count)]
+    found = [
+        (id(view.stack), view.index)
+        for view in views
+        if isinstance(view, HamiltonianView)
+    ]
+    return stack if found == expected and len(found) == len(views) else None

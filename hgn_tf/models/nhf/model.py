@@ -27,6 +27,7 @@ from hgn_tf.models.nhf.points import (
     points_in,
 )
 from hgn_tf.models.nhf.priors import (
+    Prior,
     distribution_config,
     distribution_from,
     phase_prior,
@@ -154,7 +155,7 @@ class NHF(GuardedModel):
         hamiltonian: keras.layers.Layer | list[keras.layers.Layer],
         posterior: keras.layers.Layer,
         *,
-        prior="normal",
+        prior: Prior = "normal",
         num_steps: int = 1,
         dt: float = 0.5,
         learn_dt: bool = False,
@@ -198,7 +199,7 @@ class NHF(GuardedModel):
             self._states_along, reduce_retracing=True
         )
 
-    def build(self, shape):
+    def build(self, shape: tuple) -> None:
         self.dim = shape[-1]
         half = (None, self.dim)
         if isinstance(self.energies, StackedHamiltonian):
@@ -248,7 +249,12 @@ class NHF(GuardedModel):
         log_scale = np.log(points.std(axis=0))
         self.log_scale.assign(np.concatenate([log_scale, flat]))
 
-    def fit(self, x=None, y=None, **kwargs) -> keras.callbacks.History:
+    def fit(
+        self,
+        x: np.ndarray | tf.data.Dataset | None = None,
+        y: None = None,
+        **kwargs,
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`, on points [rows, dim] or batches of them.
 
         A tf.data.Dataset is not searched for NaN: such a step is dropped. It
@@ -259,17 +265,22 @@ class NHF(GuardedModel):
         if self.compiled:
             # Variables made in a trace have it made twice.
             self.optimizer.build(self.trainable_variables)
-        y = no_targets(x, kwargs.get("sample_weight"))
-        return super().fit(x, y, **kwargs)
+        targets = no_targets(x, kwargs.get("sample_weight"))
+        return super().fit(x, targets, **kwargs)
 
-    def evaluate(self, x=None, y=None, **kwargs):
+    def evaluate(
+        self,
+        x: np.ndarray | tf.data.Dataset | None = None,
+        y: None = None,
+        **kwargs,
+    ) -> list[float] | dict[str, float]:
         """As `keras.Model.evaluate`: the ELBO of points, one momentum each."""
         check_no_targets(y)
         x = self._prepare(x)
-        y = no_targets(x, kwargs.get("sample_weight"))
-        return super().evaluate(x, y, **kwargs)
+        targets = no_targets(x, kwargs.get("sample_weight"))
+        return super().evaluate(x, targets, **kwargs)
 
-    def call(self, q, training=False):
+    def call(self, q: tf.Tensor, training: bool = False) -> NHFOutput:
         shape = tf.concat([[1], tf.shape(q)], axis=0)
         weighed = self._weigh(q, self._noise(shape, 1), training)
         return NHFOutput(
@@ -400,10 +411,10 @@ class NHF(GuardedModel):
         """
         return self.hamiltonians[index].potential(self._check_points(q))
 
-    def train_step(self, data):
+    def train_step(self, data) -> dict:
         return super().train_step(points_and_weights(data))
 
-    def test_step(self, data):
+    def test_step(self, data) -> dict:
         q, *weight = points_and_weights(data)
         # The mean's own count: other noise for each batch of an evaluation.
         batch = self._elbo.count
@@ -415,7 +426,7 @@ class NHF(GuardedModel):
             tracker.update_state(value, rows)
         return self.get_metrics_result()
 
-    def get_config(self):
+    def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
         energies = self.energies
         return {
@@ -429,7 +440,7 @@ class NHF(GuardedModel):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "NHF":
         config = dict(config)
         if "energy" in config:  # Saved by version 0.1.
             config = arguments_from(config, config.get("dtype"))

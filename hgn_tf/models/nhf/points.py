@@ -17,7 +17,9 @@ def check_precision(policy: keras.DTypePolicy) -> None:
         )
 
 
-def no_targets(points, sample_weight) -> np.ndarray | None:
+def no_targets(
+    points: np.ndarray, sample_weight: np.ndarray | None
+) -> np.ndarray | None:
     """Targets [rows, 0] with sample weights, which Keras drops without."""
     return None if sample_weight is None else np.zeros([len(points), 0])
 
@@ -43,7 +45,12 @@ def points_and_weights(data) -> tuple:
     return (x,) if weight is None else (x, weight)
 
 
-def check_points(points, dim: int | None, dtype: str, name: str = "q"):
+def check_points(
+    points: np.ndarray | tf.Tensor,
+    dim: int | None,
+    dtype: str,
+    name: str = "q",
+) -> tf.Tensor:
     """Points as a tensor of `dtype`, gradients kept.
 
     Raises: ValueError: if they are not [rows, dim] or not finite.
@@ -52,13 +59,16 @@ def check_points(points, dim: int | None, dtype: str, name: str = "q"):
         points = tf.convert_to_tensor(np.asarray(points, dtype))
     _check_shape(points.shape, dim, name)
     if tf.executing_eagerly():
-        check_finite(name, points.numpy())
+        check_finite(name, np.asarray(points))
     return tf.cast(points, dtype)
 
 
 def check_training_points(
-    points, dim: int | None, dtype: str, varying: bool = False
-):
+    points: np.ndarray | tf.data.Dataset,
+    dim: int | None,
+    dtype: str,
+    varying: bool = False,
+) -> np.ndarray | tf.data.Dataset:
     """Arrays as `dtype`, checked whole; of a dataset only the shapes are.
 
     Raises: ValueError: if points are not [rows, dim] or not finite, if there

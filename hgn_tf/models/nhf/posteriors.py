@@ -40,7 +40,7 @@ class GaussianMomentum(keras.layers.Layer):
         self.units = tuple(units)
         self.activation = activation
 
-    def build(self, q_shape, noise_shape=None):
+    def build(self, q_shape: tuple, noise_shape: tuple | None = None) -> None:
         self._mean, self._log_scale = (
             [
                 *(self._dense(width, self.activation) for width in self.units),
@@ -51,7 +51,9 @@ class GaussianMomentum(keras.layers.Layer):
         build_in_turn(self._mean, q_shape)
         build_in_turn(self._log_scale, q_shape)
 
-    def call(self, q, noise):
+    def call(
+        self, q: tf.Tensor, noise: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         mean = log_scale = q
         for layer in self._mean:
             mean = layer(mean)
@@ -68,7 +70,7 @@ class GaussianMomentum(keras.layers.Layer):
             dtype=self.dtype_policy,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "units": self.units,
@@ -115,7 +117,7 @@ class FlowMomentum(keras.layers.Layer):
         self.activation = activation
         self.bins = bins
 
-    def build(self, q_shape, noise_shape=None):
+    def build(self, q_shape: tuple, noise_shape: tuple | None = None) -> None:
         dim = q_shape[-1]
         self._outputs = 2 + (3 * self.bins - 1 if self.bins else 0)
         # Inputs: q, seen by all, then noise 1, ..., dim. A unit of degree k
@@ -135,7 +137,9 @@ class FlowMomentum(keras.layers.Layer):
         layer.build((None, len(inputs)))
         return layer
 
-    def call(self, q, noise):
+    def call(
+        self, q: tf.Tensor, noise: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         hidden = tf.concat([tf.broadcast_to(q, tf.shape(noise)), noise], -1)
         dim = noise.shape[-1]
         hidden = tf.reshape(hidden, [-1, 2 * dim])
@@ -167,7 +171,7 @@ class FlowMomentum(keras.layers.Layer):
             range_min=-self._RANGE,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "units": self.units,

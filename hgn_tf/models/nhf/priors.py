@@ -1,10 +1,15 @@
 """Priors over phase states, and distributions as plain configurations."""
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
-tfd = tfp.distributions
+# Of q and of p, or of the state, as `phase_prior` takes it.
+Prior: TypeAlias = str | tfd.Distribution | Sequence[str | tfd.Distribution]
 
 
 class SoftUniform(tfd.Distribution):
@@ -119,7 +124,9 @@ class SoftUniform(tfd.Distribution):
         return tfp.bijectors.Identity()
 
 
-def phase_prior(prior, dim: int, dtype) -> tfd.Distribution:
+def phase_prior(
+    prior: Prior, dim: int, dtype: str | tf.DType
+) -> tfd.Distribution:
     """The prior of a state (q, p) joined, event shape [2 dim].
 
     Args:

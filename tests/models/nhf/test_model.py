@@ -1,5 +1,6 @@
 """Neural Hamiltonian Flows: exact cases, bounds, training, saving, errors."""
 
+import inspect
 import sys
 
 import keras
@@ -71,8 +72,8 @@ def batches(rows=128):
 def make(form="paper", **settings):
     """An NHF of small networks, from settings of those and its own."""
     settings = {**SMALL, **settings}
-    names = nhf_networks.__kwdefaults__.keys() & settings.keys() - {"dtype"}
-    networks = {name: settings.pop(name) for name in names}
+    own = inspect.signature(nhf_networks).parameters.keys() - {"dtype"}
+    networks = {name: settings.pop(name) for name in own & settings.keys()}
     networks["dtype"] = settings.get("dtype")
     return NHF(**nhf_networks(form, **networks), **settings)
 
