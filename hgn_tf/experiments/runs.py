@@ -54,7 +54,7 @@ class Result:
     dataset: str
     seed: int
     budget: str
-    metrics: dict[str, float | None]
+    metrics: Mapping[str, float | None]
     config: dict[str, Any]
     commit: str | None
     wall_seconds: float

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import shlex
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +14,8 @@ from hgn_tf.experiments import runs
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.hnn import HNN
 from hgn_tf.models.pixel_hnn import PixelHNN
+
+_Settings = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Config:
 
 
 # What a budget changes. Times are on two CPU cores, see results/.
-_CPU = {
+_CPU: _Settings = {
     "form": "flat",
     "filters": 16,
     "latent_size": 0,
@@ -134,14 +137,14 @@ _CPU = {
     "final_learning_rate": 0.02,
 }
 # Told nothing of the system, asked for one law: see docs, "Why it works".
-_LAW = {
+_LAW: _Settings = {
     **_CPU,
     "latent_size": 16,
     "tolerance": 0.5e-4,
     "agreement": 1.0,
     "positions": 3.0,
 }
-BUDGETS = {
+BUDGETS: dict[str, _Settings] = {
     "demo": {**_LAW, "num_inference_frames": 5, "num_steps": 5000},
     "cpu": {**_CPU, "num_steps": 8000},
     "flat": {
@@ -193,7 +196,7 @@ DATASETS = {
 }
 
 # What a model changes in the budget.
-VARIANTS = {
+VARIANTS: dict[str, _Settings] = {
     "hgn_leapfrog": {},
     "hgn_euler": {"integrator": "euler"},
     "hgn_determ": {"sample": False},
@@ -208,7 +211,7 @@ VARIANTS = {
 }
 
 # The second table: 25 frames from the first 5. A pixel HNN sees two in either.
-FORECAST = {"hgn_leapfrog": {"num_inference_frames": 5}}
+FORECAST: dict[str, _Settings] = {"hgn_leapfrog": {"num_inference_frames": 5}}
 TABLES = {"table1": VARIANTS, "table1_forecast": FORECAST}
 
 
@@ -216,7 +219,7 @@ TABLES = {"table1": VARIANTS, "table1_forecast": FORECAST}
 _FLAT_STUDY = {"num_steps": 5000}
 _CONV_STUDY = {"num_steps": 3000}
 STUDY_SYSTEMS = ("pendulum", "two_body")
-STUDY = {
+STUDY: dict[str, tuple[str, _Settings]] = {
     "flat": ("flat", _FLAT_STUDY),
     "no_agreement": ("flat", {**_FLAT_STUDY, "agreement": 0.0}),
     "no_positions": ("flat", {**_FLAT_STUDY, "positions": 0.0}),

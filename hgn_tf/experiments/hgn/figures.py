@@ -133,7 +133,8 @@ def check_folders(folders: Iterable[pathlib.Path]) -> None:
 
 def _errors(folders, data_dir):
     """Errors and energies of the first trajectory of train and of test."""
-    errors, energies = {}, {}
+    errors: dict[str, dict[str, np.ndarray]] = {}
+    energies: dict[str, dict[str, np.ndarray]] = {}
     for name, folder in folders.items():
         config, model = train.load(folder)
         builder = data.get_builder(config.dataset, data_dir)

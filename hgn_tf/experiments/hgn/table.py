@@ -270,7 +270,7 @@ def read_results(
             dataclasses.replace(result, config=known | result.config)
             for result in runs.read_results(folder)
         ]
-        firsts = {}
+        firsts: dict[str, Result] = {}
         for result in found[table]:
             first = firsts.setdefault(result.model, result)
             if _settings(first) != _settings(result):
@@ -327,7 +327,7 @@ def format_tables(results: list[Result], forecasts: list[Result]) -> str:
 
 
 def _by_model(results) -> Groups:
-    groups = {}
+    groups: Groups = {}
     for result in results:
         system = result.dataset.partition("/")[0].removeprefix("physics_")
         groups.setdefault((system, result.model), []).append(result)

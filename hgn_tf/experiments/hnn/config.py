@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -60,7 +61,7 @@ TASKS = {
 
 
 # Two narrower networks, and batches of short paths whose starts are fitted.
-_ROLLOUT = {
+_ROLLOUT: dict[str, Any] = {
     "batch_size": 64,
     "units": (64, 64),
     "learning_rate": 2e-3,
@@ -119,7 +120,7 @@ def make_config(task: str, model: str, seed: int, **changes) -> Config:
             f"Received: {model!r}."
         )
     settings = TASKS[task]
-    row = {
+    row: dict[str, Any] = {
         "num_steps": settings.num_steps,
         "batch_size": settings.batch_size,
         "weight_decay": settings.weight_decay,

@@ -67,15 +67,15 @@ def score_model(
     Returns: Name -> number. Measures without a truth are left out, on the real
       and the pixel pendulum.
     """
-    results = {}
-    if name == PIXELS:
-        model = as_states(model, name, truth)
-        results |= score_pixels(model, truth)
+    results: dict[str, float] = {}
+    reader = as_states(model, name, truth)
+    if isinstance(reader, StateReader):
+        results |= score_pixels(reader, truth)
     else:
         for split, rows in truth.rows.items():
             error = model.time_derivative(rows["x"]).numpy() - rows["dx_dt"]
             results[f"{split}_loss"] = _mean_square(error)
-    path, published_path = _predict(model, name, truth)
+    path, published_path = _predict(reader, name, truth)
     error = truths.published_energy(
         name, truth, published_path
     ) - truths.published_energy(name, truth, truth.published_path)
@@ -117,8 +117,10 @@ def score_long(
     Returns: Name -> number.
     """
     times = truth.long_times
-    model = as_states(model, name, truth)
-    path = model.integrate(truth.start, times[[0, -1]], times, TASKS[name].rtol)
+    reader = as_states(model, name, truth)
+    path = reader.integrate(
+        truth.start, times[[0, -1]], times, TASKS[name].rtol
+    )
     energy = truths.energy(name, truth, path)
     # One recording has no spread among its starts.
     scale = None if len(energy) > 1 else float(energy[0, 0])
@@ -160,7 +162,7 @@ class StateReader:
     def follow(
         self,
         x0: np.ndarray,
-        t_span: Sequence[float],
+        t_span: Sequence[float] | np.ndarray,
         t_eval: np.ndarray,
         rtol: float = 1e-9,
     ) -> np.ndarray:
@@ -179,7 +181,7 @@ class StateReader:
     def integrate(
         self,
         x0: np.ndarray,
-        t_span: Sequence[float],
+        t_span: Sequence[float] | np.ndarray,
         t_eval: np.ndarray,
         rtol: float = 1e-9,
     ) -> np.ndarray:

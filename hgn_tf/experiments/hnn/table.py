@@ -163,7 +163,7 @@ def format_tables(results: list[Result]) -> str:
     Args:
       results: Results of runs.
     """
-    groups = {}
+    groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         key = result.config["task"], result.config["model"]
         groups.setdefault(key, []).append(result)
@@ -207,10 +207,9 @@ def _published(groups):
         names += [name, _FLOORS[name]] if name in _FLOORS else [name]
     rows = []
     for (task, model), results in groups.items():
-        paper = PAPER[task].get(model)
-        if paper is None:
+        if model not in PAPER[task]:
             continue
-        paper = dict(zip(PUBLISHED, paper))
+        paper = dict(zip(PUBLISHED, PAPER[task][model]))
         cells = [
             text + (f" ({paper[name]:.2e})" if name in paper else "")
             for name, text in zip(names, tables.cells(results, names, METRICS))

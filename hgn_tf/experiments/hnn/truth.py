@@ -100,6 +100,7 @@ def published_energy(name: str, truth: Truth, x: np.ndarray) -> np.ndarray:
 
 def field(truth: Truth, x: np.ndarray) -> np.ndarray:
     """True dx/dt of states [..., dim]."""
+    assert truth.system is not None, "only tasks with a system have a field"
     q, p = np.split(np.asarray(x, np.float64), 2, axis=-1)
     dH_dq, dH_dp = truth.system.gradient(q, p)
     return np.concatenate([dH_dp, -dH_dq], axis=-1)

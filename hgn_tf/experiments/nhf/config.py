@@ -102,21 +102,22 @@ VARIANTS = {
 
 # One thing at a time changed in the paper's form, with N(0, 1) as the prior.
 _STUDIED = ("nine_gaussians", "two_moons")
+_CHANGES: dict[str, dict] = {
+    "width_32": {"units": [32, 32]},
+    "width_64": {"units": [64, 64]},
+    "width_128": {},
+    "width_256": {"units": [256, 256]},
+    "depth_1": {"units": [128]},
+    "depth_3": {"units": [128, 128, 128]},
+    "hamiltonians_1": {"num_hamiltonians": 1},
+    "hamiltonians_4": {"num_hamiltonians": 4},
+    "hamiltonians_8": {"num_hamiltonians": 8, "dt": 0.25},
+    "prior_soft_uniform": {"prior": soft_uniform(6.0, 8.0)},
+    "prior_soft_uniform_q": {"prior": [soft_uniform(6.0, 8.0), "normal"]},
+}
 STUDY = {
     name: Variant(settings=settings, densities=_STUDIED)
-    for name, settings in {
-        "width_32": {"units": [32, 32]},
-        "width_64": {"units": [64, 64]},
-        "width_128": {},
-        "width_256": {"units": [256, 256]},
-        "depth_1": {"units": [128]},
-        "depth_3": {"units": [128, 128, 128]},
-        "hamiltonians_1": {"num_hamiltonians": 1},
-        "hamiltonians_4": {"num_hamiltonians": 4},
-        "hamiltonians_8": {"num_hamiltonians": 8, "dt": 0.25},
-        "prior_soft_uniform": {"prior": soft_uniform(6.0, 8.0)},
-        "prior_soft_uniform_q": {"prior": [soft_uniform(6.0, 8.0), "normal"]},
-    }.items()
+    for name, settings in _CHANGES.items()
 }
 TABLES = {"nhf_table": VARIANTS, "nhf_study": STUDY}
 

@@ -28,7 +28,7 @@ def write_figure(
       density: True density.
       path: Path of the PNG.
     """
-    if density.dim != 2:
+    if density.dim != 2 or density.half_width is None:
         return
     half_width = density.half_width + 0.5
     samples = {

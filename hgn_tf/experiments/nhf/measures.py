@@ -153,7 +153,9 @@ def score_minima(model: keras.Model, density: Density) -> dict[str, float]:
       density: With modes.
     Returns: Name -> number.
     """
-    minima, modes = find_minima(model, density.half_width), density.modes
+    half_width, modes = density.half_width, density.modes
+    assert half_width is not None and modes is not None
+    minima = find_minima(model, half_width)
     distances = np.linalg.norm(minima[:, None] - modes, axis=-1)
     found = len(minima) > 0
     return {
@@ -184,7 +186,7 @@ def find_minima(model: keras.Model, half_width: float) -> np.ndarray:
         minimize(_at_point(value_and_slope), start, jac=True, bounds=box)
         for start in starts
     ]
-    found = []
+    found: list[np.ndarray] = []
     for end in sorted(ends, key=lambda end: end.fun):
         inside = np.abs(end.x).max() < half_width - 1e-3
         apart = all(np.linalg.norm(end.x - x) > _APART for x in found)
