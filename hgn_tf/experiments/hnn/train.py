@@ -41,6 +41,7 @@ def train_and_score(
         training_batches(config, truth.rows["train"]),
         epochs=EPOCHS,
         steps_per_epoch=config.num_steps // EPOCHS // model.inner_steps,
+        shuffle=False,  # the batches come in an order of their own
         verbose=0,
         callbacks=[tail],
     )
