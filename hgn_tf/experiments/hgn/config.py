@@ -169,6 +169,8 @@ BUDGETS: dict[str, _Settings] = {
         "curriculum_steps": 1000,
         "shortest_window": 10,
         "reversible": True,
+        "anchor": "random",
+        "rollout_steps": 15,
     },
     "paper": {
         "block_sigmoid": True,
@@ -243,6 +245,10 @@ STUDY: dict[str, tuple[str, _Settings]] = {
     "conv": ("conv", _CONV_STUDY),
     "conv_no_agreement": ("conv", {**_CONV_STUDY, "agreement": 0.0}),
     "conv_no_positions": ("conv", {**_CONV_STUDY, "positions": 0.0}),
+    "conv_first_anchor": (
+        "conv",
+        {**_CONV_STUDY, "anchor": "first", "rollout_steps": 0},
+    ),
     "conv_sigmoid": ("conv", {**_CONV_STUDY, "block_sigmoid": True}),
     "conv_random_start": ("conv", {**_CONV_STUDY, "grey_start": False}),
     "conv_not_quadratic": ("conv", {**_CONV_STUDY, "quadratic": False}),
