@@ -10,6 +10,7 @@ PYTHON ?= $(shell for name in python3.12 python3.11 python3.10 python3; do \
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 RUFF = $(shell sed -n 's/^RUFF = \["\(.*\)"\].*/\1/p' setup.py)
+TYPES = $(shell sed -n 's/^TYPES = \["\(.*\)"\].*/\1/p' setup.py)
 DOCS = $(shell sed -n '/^DOCS = /,/^]/s/^    "\(.*\)",$$/"\1"/p' setup.py)
 METADATA = setup.py pyproject.toml
 
@@ -21,7 +22,7 @@ help:
 	@echo 'make demo       dataset, training, evaluation and report: runs/demo'
 	@echo 'make test       the default test run, without the notebooks'
 	@echo 'make notebooks  every notebook, on little data'
-	@echo 'make lint       ruff check and ruff format --check'
+	@echo 'make lint       ruff check, ruff format --check and mypy'
 	@echo 'make docs       the documentation as a site: site/index.html'
 	@echo 'make bench      every script of benchmarks/, one after another'
 	@echo 'make clean      remove the environment and build leftovers'
@@ -40,6 +41,7 @@ notebooks: $(VENV)/.stamp-test
 lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Not --quiet: what is not logged is not counted, and --strict is then in vain.
 docs: $(VENV)/.stamp-docs
@@ -50,7 +52,8 @@ bench: $(VENV)/.stamp-run
 		echo "== $$script"; $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info \
+		.mypy_cache .pytest_cache .ruff_cache
 
 # A stamp is touched last, so an install that was stopped is done again.
 $(VENV)/.stamp-venv:
@@ -75,9 +78,9 @@ $(VENV)/.stamp-test: $(VENV)/.stamp-venv $(METADATA)
 	$(PIP) install --quiet -e '.[test]'
 	@touch $@ $(VENV)/.stamp-run
 
-# Ruff alone: linting waits for no TensorFlow.
+# No TensorFlow: it has no types, and linting waits for nothing else.
 $(VENV)/.stamp-lint: $(VENV)/.stamp-venv setup.py
-	$(PIP) install --quiet '$(RUFF)'
+	$(PIP) install --quiet '$(RUFF)' '$(TYPES)' 'numpy>=2.0'
 	@touch $@
 
 # The site is read from the source: it waits for no TensorFlow either.

@@ -36,6 +36,7 @@ INSTALL = [
 ]
 NHF = ["tensorflow-probability[tf]==0.25.0"]
 RUFF = ["ruff==0.17.6"]  # The same version in .pre-commit-config.yaml.
+TYPES = ["mypy==2.4.1"]
 # Its own lines: the Makefile reads them, to install no more for the site.
 DOCS = [
     "mkdocs>=1.6,<2",
@@ -84,7 +85,7 @@ setuptools.setup(
         "notebooks": NOTEBOOKS,
         "docs": [*DOCS, *RUFF],  # Ruff sets the signatures.
         "test": TEST,
-        "dev": [*TEST, *RUFF, *DOCS, "build", "pre-commit"],
+        "dev": [*TEST, *RUFF, *TYPES, *DOCS, "build", "pre-commit"],
     },
     entry_points={"console_scripts": ["hgn-tf = hgn_tf.cli:main"]},
     classifiers=[

@@ -79,10 +79,10 @@ def error_key(predictor: str, part: str = "test") -> str:
 
 def _yardsticks(part, *notes, **fields):
     """The errors of the yardsticks on a part, by key."""
-    notes = dict(zip(YARDSTICKS, notes))
+    found = dict(zip(YARDSTICKS, notes))
     return {
         error_key(name, part): Metric(
-            title, notes.get(name, ""), yardstick=True, **fields
+            title, found.get(name, ""), yardstick=True, **fields
         )
         for name, title in YARDSTICKS.items()
     }
@@ -258,8 +258,8 @@ def format_scores(scores: dict[str, float | None]) -> str:
     for name, metric in METRICS.items():
         if not metric.brief or scores.get(name) is None:
             continue
-        error = scores.get(f"{name}_stderr")
-        error = "" if error is None else f"(s.e. {error:.3g})"
+        stderr = scores.get(f"{name}_stderr")
+        error = "" if stderr is None else f"(s.e. {stderr:.3g})"
         title = f"{'  ' * metric.yardstick}{metric.title}"
         lines.append(
             f"{title:30s}{scores[name]:10.4g}  {error:16s} {metric.note}"

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -81,8 +82,8 @@ def write_arrays(
       arrays: Name -> array.
     Returns: The path.
     """
-    data = io.BytesIO()
-    np.savez_compressed(data, **arrays)
+    data, named = io.BytesIO(), dict[str, Any](arrays)
+    np.savez_compressed(data, **named)
     return write_whole(path, data.getvalue())
 
 

@@ -8,7 +8,7 @@ not change in a kick. This is the only module that takes gradients of energies.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeGuard
 
 import tensorflow as tf
 
@@ -25,7 +25,19 @@ class PhaseState(NamedTuple):
     p: tf.Tensor
 
 
-def is_separable(hamiltonian: Hamiltonian) -> bool:
+class Separable(Protocol):
+    """A Hamiltonian that gives K(p) and V(q) apart, each [batch]."""
+
+    def kinetic(self, p: tf.Tensor) -> tf.Tensor:
+        """K(p)."""
+
+    def potential(self, q: tf.Tensor) -> tf.Tensor:
+        """V(q)."""
+
+    def __call__(self, q: tf.Tensor, p: tf.Tensor) -> tf.Tensor: ...
+
+
+def is_separable(hamiltonian: Hamiltonian) -> TypeGuard[Separable]:
     """Whether `hamiltonian` gives K(p) and V(q) apart."""
     return hasattr(hamiltonian, "kinetic") and hasattr(hamiltonian, "potential")
 

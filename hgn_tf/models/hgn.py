@@ -255,8 +255,10 @@ class HGN(GuardedModel):
         self.dt = dt
         self.stochastic = stochastic
         self.geco = geco or losses.Geco()
-        # Known once built, each without the batch axis.
-        self._frame_shape = self._latent_shape = self._state_shape = None
+        # Known once built, each without the batch axis; empty until then.
+        self._frame_shape: tuple[int, ...] = ()
+        self._latent_shape: tuple[int, ...] = ()
+        self._state_shape: tuple[int, ...] = ()
         self._unrolled = False
         # One for each term of the objective.
         names = ["reconstruction", "kl", "elbo", *self._law_weights]
@@ -328,7 +330,7 @@ class HGN(GuardedModel):
         self.built = True
 
     def get_build_config(self):
-        if self._frame_shape is None:
+        if not self._frame_shape:
             return None
         shape = (None, self.num_inference_frames, *self._frame_shape)
         return {"input_shape": shape}
@@ -375,7 +377,7 @@ class HGN(GuardedModel):
         dt = integrators.check_dt(self.dt if dt is None else dt)
         # As a tensor: another dt needs no other graph.
         return self._compiled_rollout(
-            *state, tf.constant(dt, state.q.dtype), int(num_steps)
+            state, tf.constant(dt, state.q.dtype), int(num_steps)
         )
 
     def decode(self, states) -> tf.Tensor:
@@ -449,7 +451,7 @@ class HGN(GuardedModel):
             posterior, sample=training and self.stochastic
         )
         states = self._rollout(
-            *state, self.dt, video.shape[1] - 1, training=training
+            state, self.dt, video.shape[1] - 1, training=training
         )
         return HGNOutput(self._decode_frames(states.q), states, posterior)
 
@@ -548,13 +550,13 @@ class HGN(GuardedModel):
             return split_state(z)
         return PhaseState(*self.state_net(z))
 
-    def _rollout(self, q, p, dt, num_steps, training=False):
+    def _rollout(self, state, dt, num_steps, training=False):
         # A loop traces faster, but TF 2.20-2.21 cannot take the gradient of a
         # looped convolution's gradient: grappler's memory optimiser fails.
-        unroll = training and (self._unrolled or len(q.shape) > 2)
+        unroll = training and (self._unrolled or len(state.q.shape) > 2)
         return integrators.rollout(
             self.hamiltonian,
-            PhaseState(q, p),
+            state,
             dt,
             num_steps,
             self.integrator,
@@ -624,7 +626,7 @@ class HGN(GuardedModel):
         )
 
     def _roll(self, state, dt, num_steps):
-        return self._rollout(*state, dt, num_steps, training=True)
+        return self._rollout(state, dt, num_steps, training=True)
 
     def _roll_both_ways(self, state, num_steps):
         """States at -num_steps * dt, ..., num_steps * dt, the given one amid.

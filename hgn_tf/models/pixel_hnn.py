@@ -108,7 +108,7 @@ class PixelHNN(GuardedModel):
         self.dt = dt
         self.hnn_weight = hnn_weight
         self.weight_decay = weight_decay
-        self._observation_shape = None
+        self._observation_shape: tuple[int, ...] = ()  # known once built
         self._term_means = [
             keras.metrics.Mean(name)
             for name in ("reconstruction", "canonical", "field")
@@ -142,7 +142,7 @@ class PixelHNN(GuardedModel):
         self.built = True
 
     def get_build_config(self):
-        if self._observation_shape is None:
+        if not self._observation_shape:
             return None
         return {"input_shape": (None, *self._observation_shape)}
 

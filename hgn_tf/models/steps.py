@@ -58,13 +58,13 @@ class GuardedModel(keras.Model):
 
         Raises: ValueError: if a loss or a metric is given.
         """
-        given = {
+        others = {
             "loss": loss,
             "loss_weights": loss_weights,
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,
         }
-        given = [name for name, value in given.items() if value is not None]
+        given = [name for name, value in others.items() if value is not None]
         if given:
             raise ValueError(
                 f"{type(self).__name__} has its own objective and metrics: "

@@ -281,7 +281,7 @@ def check_observations(x, y, needed: int, seen: tuple | None):
     if rank == 2:
         shape = _check_rows(element, y, is_dataset, needed, seen)
         return x, shape
-    if seen is not None and len(seen) == 1:
+    if seen and len(seen) == 1:
         raise ValueError(
             f"The model was built for vectors of {seen[0]} numbers. Received: "
             f"data of rank {rank}."
@@ -318,7 +318,7 @@ def _check_spec(shape, dtype, num_inference_frames, frame_shape):
             f"The model infers from {num_inference_frames} frames. Received: "
             f"videos of {frames}."
         )
-    if frame_shape is not None and tuple(shape[2:]) != tuple(frame_shape):
+    if frame_shape and tuple(shape[2:]) != tuple(frame_shape):
         raise ValueError(
             f"The model was built for frames {tuple(frame_shape)}. Received: "
             f"frames {tuple(shape[2:])}; resize them."
@@ -353,7 +353,7 @@ def _check_rows(element, y, is_dataset, needed, seen):
             f"size]. Received: {tuple(x.shape)} and "
             f"{None if y is None else tuple(y.shape)}."
         )
-    if seen is not None and tuple(seen) != tuple(x.shape[1:]):
+    if seen and tuple(seen) != tuple(x.shape[1:]):
         raise ValueError(
             f"The model was built for observations {tuple(seen)}. Received: "
             f"vectors of {x.shape[1]} numbers."

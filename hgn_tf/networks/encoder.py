@@ -64,8 +64,9 @@ class Encoder(keras.layers.Layer):
 
     def build(self, video_shape):
         _, frames, height, width, channels = video_shape
-        shape = (None, height, width, frames * channels)
-        shape = build_in_turn(self._stack, shape)
+        shape = build_in_turn(
+            self._stack, (None, height, width, frames * channels)
+        )
         if not self._convolutional:
             shape = (None, shape[1] * shape[2] * shape[3])
         elif tuple(shape[1:3]) != self.latent_shape[:2]:

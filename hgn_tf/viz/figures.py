@@ -75,7 +75,8 @@ def film_strip(
     size = (0.6 + 0.62 * num_frames, 0.6 + 0.62 * len(rows) * height / width)
     axes = Figure(figsize=size).subplots(len(rows), squeeze=False)[:, 0]
     for axis, (label, video) in zip(axes, rows.items()):
-        axis.imshow(side_by_side(video[:, None], gutter=1)[0], aspect="equal")
+        strip = side_by_side(list(video[:, None]), gutter=1)[0]
+        axis.imshow(strip, aspect="equal")
         axis.images[0].set_interpolation("none")
         axis.set_xticks([])
         axis.set_yticks([height / 2], [label])

@@ -56,7 +56,9 @@ class StateConfig(tfds.core.BuilderConfig):
             )
 
 
-class StateRows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class StateRows(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
     """Rows of states and their time derivatives.
 
     Attributes:

@@ -113,13 +113,13 @@ def swing(rng: np.random.RandomState, num_points: int) -> dict[str, np.ndarray]:
         environment.step(np.zeros(1, np.float32))
     step = pendulum.dt
     environment.close()
-    frames, states = np.stack(frames), np.stack(states)[1:-1]
-    x = np.concatenate([frames[1:], np.diff(frames, axis=0)], axis=1)
+    pictures, path = np.stack(frames), np.stack(states)[1:-1]
+    x = np.concatenate([pictures[1:], np.diff(pictures, axis=0)], axis=1)
     return {
         "x": x[:-1],
         "dx_dt": np.diff(x, axis=0),
-        "angle": states[:, 0] - math.pi,
-        "velocity": states[:, 1],
+        "angle": path[:, 0] - math.pi,
+        "velocity": path[:, 1],
         "time": step * np.arange(num_points),
     }
 

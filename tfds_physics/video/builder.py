@@ -19,7 +19,9 @@ from tfds_physics.video import examples, workers
 from tfds_physics.video.configs import CONFIGS, PhysicsConfig
 
 
-class PhysicsVideo(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class PhysicsVideo(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
     """Videos of a physical system with its true states and energies.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -101,11 +102,11 @@ def _check_count(name: str, value: int, lowest: int) -> None:
         )
 
 
-_SMALL = dict(
+_SMALL: dict[str, Any] = dict(
     num_train=20_000, num_validation=1_000, num_test=2_000, num_test_long=200
 )
 # Fewer but longer videos to train on, as many frames in all as `small`.
-_LONG = _SMALL | dict(num_train=5_000, num_train_frames=120)
+_LONG: dict[str, Any] = _SMALL | dict(num_train=5_000, num_train_frames=120)
 
 # The first is the default.
 CONFIGS = [

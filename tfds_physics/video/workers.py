@@ -81,7 +81,7 @@ def serve(file_descriptor: int) -> None:
             request = pipe.recv_bytes()
             try:
                 function, item = pickle.loads(request)
-                answer = function(item), None
+                answer: tuple = function(item), None
             except Exception as error:
                 answer = None, error
             pipe.send(answer)
