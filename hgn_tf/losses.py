@@ -120,10 +120,10 @@ class Geco(keras.layers.Layer):
 
     def __init__(
         self,
-        tolerance=1e-3,
-        rate=0.01,
-        smoothing=0.99,
-        limits=(0.01, 100.0),
+        tolerance: float = 1e-3,
+        rate: float = 0.01,
+        smoothing: float = 0.99,
+        limits: tuple[float, float] = (0.01, 100.0),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -162,17 +162,19 @@ class Geco(keras.layers.Layer):
         self.built = True
 
     @property
-    def multiplier(self):
+    def multiplier(self) -> tf.Tensor:
         return tf.exp(self.log_multiplier.value)
 
-    def objective(self, reconstruction, kl, num_pixels):
+    def objective(
+        self, reconstruction: tf.Tensor, kl: tf.Tensor, num_pixels: int
+    ) -> tf.Tensor:
         """KL / num_pixels + multiplier / 2 * violation, over the batch."""
         violation = tf.reduce_mean(reconstruction) / self.tolerance - 1.0
         return (
             tf.reduce_mean(kl) / num_pixels + 0.5 * self.multiplier * violation
         )
 
-    def update(self, reconstruction):
+    def update(self, reconstruction: tf.Tensor) -> None:
         """Moves the average and the multiplier after a step.
 
         A value that is not finite counts as the tolerance. So the multiplier

@@ -5,11 +5,16 @@ trajectories are left to the caller; `mean_and_stderr` takes them. `fvu` and
 `r_squared` are the two measures that exist only over trajectories.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import scipy.stats
 
 
-def pixel_mse_per_frame(video: np.ndarray, prediction: np.ndarray):
+def pixel_mse_per_frame(
+    video: np.ndarray, prediction: np.ndarray
+) -> np.ndarray:
     """MSE_t = mean over pixels and channels of (video_t - prediction_t)^2.
 
     Args:
@@ -23,7 +28,7 @@ def pixel_mse_per_frame(video: np.ndarray, prediction: np.ndarray):
     """
     video, prediction = _check_videos(video, prediction)
     error = np.square(video - prediction)
-    return np.mean(error, axis=(2, 3, 4), dtype=np.float64)
+    return error.mean(axis=(2, 3, 4), dtype=np.float64)
 
 
 def pixel_mse(video: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -95,7 +100,9 @@ def energy_variance(energy: np.ndarray) -> np.ndarray:
     return _check_energy(energy).var(axis=1)
 
 
-def reversibility_error(state, state_back) -> np.ndarray:
+def reversibility_error(
+    state: Sequence[np.ndarray], state_back: Sequence[np.ndarray]
+) -> np.ndarray:
     """|s_back - s| / |s| of a rollout run forward and then back.
 
     |s|^2 = sum of q^2 and p^2 over everything but the batch.
@@ -203,7 +210,7 @@ def valid_prediction_time(
     return np.where(over.any(axis=1), over.argmax(axis=1), num_frames)
 
 
-def mean_and_stderr(values: np.ndarray):
+def mean_and_stderr(values: np.ndarray) -> tuple[Any, Any]:
     """Mean over trajectories, and its standard error sd / sqrt(batch).
 
     Args:

@@ -6,11 +6,13 @@ nothing. The measures here do. A memory fails at each of them.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
 from hgn_tf import data, metrics
+from hgn_tf.models.video import VideoModel
 
 # Videos that the measures are taken on.
 _NUM_VIDEOS = 48
@@ -37,7 +39,7 @@ class LawTruth:
     backward: np.ndarray | None = None
 
 
-def load_truth(builder, num_videos: int = _NUM_VIDEOS) -> LawTruth:
+def load_truth(builder: Any, num_videos: int = _NUM_VIDEOS) -> LawTruth:
     """The videos of the split validation_long, with energies and the past.
 
     Args:
@@ -52,7 +54,7 @@ def load_truth(builder, num_videos: int = _NUM_VIDEOS) -> LawTruth:
     )
 
 
-def law_measures(model, truth: LawTruth) -> dict[str, float]:
+def law_measures(model: VideoModel, truth: LawTruth) -> dict[str, float]:
     """Measures at which a memory of the frames fails.
 
     energy_r2 and energy_rank are the squared correlation, and the rank

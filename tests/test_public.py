@@ -86,3 +86,55 @@ def test_what_documents_and_notebooks_use_is_public():
     assert not {
         (page, name) for page, name in used if name not in hgn_tf.__all__
     }
+
+
+# Of the library; what reproduces papers with it and the command line is not.
+LIBRARY = [
+    path
+    for path in sorted((ROOT / "hgn_tf").rglob("*.py"))
+    if path.relative_to(ROOT).parts[1] not in ("experiments", "cli")
+]
+# Keras says what goes in and out of them.
+PROTOCOL = {
+    "build",
+    "call",
+    "compile_from_config",
+    "compute_loss",
+    "compute_output_shape",
+    "from_config",
+    "get_build_config",
+    "get_config",
+    "on_epoch_begin",
+    "on_epoch_end",
+    "test_step",
+    "train_step",
+}
+
+
+def public_functions(tree):
+    """Functions and methods that a module shows, constructors included."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name[0] != "_":
+            yield from public_functions(node)
+        elif isinstance(node, ast.FunctionDef):
+            hidden = node.name[0] == "_" and node.name != "__init__"
+            if not hidden and node.name not in PROTOCOL:
+                yield node
+
+
+@pytest.mark.parametrize(
+    "path", LIBRARY, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_public_functions_are_annotated(path):
+    bare = []
+    for function in public_functions(ast.parse(path.read_text("utf-8"))):
+        given = function.args
+        names = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+        bare += [
+            f"{function.name}({name.arg})"
+            for name in names
+            if name.annotation is None and name.arg not in ("self", "cls")
+        ]
+        if function.returns is None and function.name != "__init__":
+            bare.append(f"{function.name} ->")
+    assert not bare

@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -12,6 +12,7 @@ from hgn_tf import integrators, losses, presets
 from hgn_tf.models import video as videos
 from hgn_tf.models.collapse import Collapse, check_collapse
 from hgn_tf.models.steps import GuardedModel
+from hgn_tf.models.video import Motion
 from hgn_tf.networks import serializable, split_state
 from hgn_tf.networks.layers import (
     added_losses,
@@ -56,13 +57,6 @@ class HGNOutput(NamedTuple):
     posterior: Posterior
 
 
-class Motion(NamedTuple):
-    """Frames [batch, time, ...] and the states that they were drawn from."""
-
-    video: tf.Tensor
-    states: PhaseState
-
-
 class TrainingPath(NamedTuple):
     """The states of a training step, in time around the inferred one.
 
@@ -82,7 +76,7 @@ class TrainingPath(NamedTuple):
     high: tf.Tensor
     posterior: Posterior
 
-    def at(self, times) -> PhaseState:
+    def at(self, times: tf.Tensor) -> PhaseState:
         """The states at frames [batch, ...], low to high of each example."""
         shift = self.before - self.anchor
         shift = tf.reshape(shift, [-1] + [1] * (len(times.shape) - 1))
@@ -188,29 +182,29 @@ class HGN(GuardedModel):
 
     def __init__(
         self,
-        encoder,
-        hamiltonian,
-        decoder,
-        state_net=None,
-        position_net=None,
+        encoder: keras.Layer,
+        hamiltonian: keras.Layer,
+        decoder: keras.Layer,
+        state_net: keras.Layer | None = None,
+        position_net: keras.Layer | None = None,
         *,
-        num_inference_frames=30,
-        num_decoded_frames=None,
-        curriculum_steps=0,
-        initial_horizon=5,
-        anchor="first",
-        rollout_steps=None,
-        shortest_window=None,
-        agreement=0.0,
-        agreement_ramp=(500, 1500),
-        num_windows=2,
-        reversible=False,
-        positions=0.0,
-        integrator="leapfrog",
-        dt=0.125,
-        stochastic=True,
-        geco=None,
-        seed=0,
+        num_inference_frames: int = 30,
+        num_decoded_frames: int | None = None,
+        curriculum_steps: int = 0,
+        initial_horizon: int = 5,
+        anchor: str = "first",
+        rollout_steps: int | None = None,
+        shortest_window: int | None = None,
+        agreement: float = 0.0,
+        agreement_ramp: tuple[int, int] = (500, 1500),
+        num_windows: int = 2,
+        reversible: bool = False,
+        positions: float = 0.0,
+        integrator: str = "leapfrog",
+        dt: float = 0.125,
+        stochastic: bool = True,
+        geco: losses.Geco | None = None,
+        seed: int = 0,
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
@@ -335,19 +329,19 @@ class HGN(GuardedModel):
         shape = (None, self.num_inference_frames, *self._frame_shape)
         return {"input_shape": shape}
 
-    def fit(self, x=None, *args, **kwargs):
+    def fit(self, x: Any = None, *args, **kwargs) -> keras.callbacks.History:
         """As `keras.Model.fit`, on videos or dictionaries with a "video"."""
         return super().fit(self._prepare(x, training=True), *args, **kwargs)
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, *args, **kwargs) -> Any:
         """As `keras.Model.evaluate`: every frame, from the posterior's mean."""
         return super().evaluate(self._prepare(x), *args, **kwargs)
 
-    def predict(self, x, *args, **kwargs):
+    def predict(self, x: Any, *args, **kwargs) -> Any:
         """As `keras.Model.predict`: an HGNOutput of arrays."""
         return super().predict(self._prepare(x), *args, **kwargs)
 
-    def infer(self, video) -> PhaseState:
+    def infer(self, video: np.ndarray | tf.Tensor) -> PhaseState:
         """The phase state at the first frame, from the posterior's mean.
 
         Args:
@@ -363,7 +357,9 @@ class HGN(GuardedModel):
         posterior = self._encode(videos.to_float_video(video))
         return self._first_state(posterior, sample=False)
 
-    def rollout(self, state, num_steps, dt=None) -> PhaseState:
+    def rollout(
+        self, state: PhaseState, num_steps: int, dt: float | None = None
+    ) -> PhaseState:
         """The states at 0, dt, ..., num_steps * dt from `state`.
 
         Args:
@@ -380,11 +376,17 @@ class HGN(GuardedModel):
             state, tf.constant(dt, state.q.dtype), int(num_steps)
         )
 
-    def decode(self, states) -> tf.Tensor:
+    def decode(self, states: PhaseState) -> tf.Tensor:
         """Frames [batch, time, height, width, channels] of states in time."""
         return videos.decode_in_parts(self._compiled_decoder, states.q)
 
-    def sample(self, num_samples, num_steps, dt=None, seed=0) -> Motion:
+    def sample(
+        self,
+        num_samples: int,
+        num_steps: int,
+        dt: float | None = None,
+        seed: int = 0,
+    ) -> Motion:
         """New motions, from states drawn from the prior z ~ N(0, 1).
 
         Args:
@@ -408,14 +410,14 @@ class HGN(GuardedModel):
         states = self.rollout(self._to_state(z), num_steps, dt)
         return Motion(self.decode(states), states)
 
-    def energy(self, state) -> tf.Tensor:
+    def energy(self, state: PhaseState) -> tf.Tensor:
         """The learned H(q, p): [batch], or [batch, time] of states in time."""
         self._check_built("energy")
         if len(state.q.shape) == len(self._state_shape) + 1:
             return self.hamiltonian(*state)
         return videos.energy_in_time(self.hamiltonian, state)
 
-    def check_collapse(self, video) -> Collapse:
+    def check_collapse(self, video: np.ndarray | tf.Tensor) -> Collapse:
         """Whether the learned H moves the data, or has collapsed.
 
         A model can collapse to a constant image. Then the learned field moves
@@ -686,6 +688,7 @@ class HGN(GuardedModel):
         seed = self._noise_seed(_POSITIONS)
         times = videos.draw_times(_POSITION_FRAMES, path.low, path.high, seed)
         frames = tf.gather(video, times, batch_dims=1)
+        assert self.position_net is not None
         shown = self.position_net(tf.reshape(frames, [-1, *frames.shape[2:]]))
         q = path.at(times).q
         ratio = losses.disagreement(tf.reshape(q, tf.shape(shown)), shown)

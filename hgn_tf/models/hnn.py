@@ -5,6 +5,9 @@ to dx/dt and train by `model.fit(x, dx_dt)`. The field of the HNN is that of one
 learned energy; the field of the baseline is free.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -31,7 +34,13 @@ class StateMLP(MLP):
     Saved weights are found by the name of this class.
     """
 
-    def __init__(self, units, target_shape, activation, weight_decay):
+    def __init__(
+        self,
+        units: tuple[int, ...],
+        target_shape: tuple[int, ...],
+        activation: str | None,
+        weight_decay: float,
+    ):
         super().__init__(
             units,
             target_shape,
@@ -55,14 +64,18 @@ class StateField(keras.Model):
     """
 
     def __init__(
-        self, units=(200, 200), activation="tanh", weight_decay=0.0, **kwargs
+        self,
+        units: Sequence[int] = (200, 200),
+        activation: str | None = "tanh",
+        weight_decay: float = 0.0,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.units = tuple(units)
         self.activation = activation
         self.weight_decay = weight_decay
         self.inner_steps = 1
-        self._compiled_field = None
+        self._compiled_field: Any = None
 
     def train_step(self, data):
         if self.inner_steps == 1:
@@ -70,7 +83,9 @@ class StateField(keras.Model):
         run_steps(super().train_step, data, self.inner_steps)
         return self.get_metrics_result()
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(
+        self, x: Any = None, y: Any = None, *args, **kwargs
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`; arrays are checked before the first step.
 
         Args:
@@ -87,7 +102,7 @@ class StateField(keras.Model):
             check_finite("y", y)
         return super().fit(x, y, *args, **kwargs)
 
-    def time_derivative(self, x) -> tf.Tensor:
+    def time_derivative(self, x: np.ndarray | tf.Tensor) -> tf.Tensor:
         """dx/dt of states, [batch, dim].
 
         Args:
@@ -97,7 +112,12 @@ class StateField(keras.Model):
         return self._field(self._check_states(x, "x"))
 
     def integrate(
-        self, x0, t_span, t_eval=None, rtol: float = 1e-9, atol: float = 1e-6
+        self,
+        x0: np.ndarray | tf.Tensor,
+        t_span: Sequence[float] | np.ndarray,
+        t_eval: np.ndarray | None = None,
+        rtol: float = 1e-9,
+        atol: float = 1e-6,
     ) -> np.ndarray:
         """Follows the field from x0 by scipy's RK45.
 
@@ -242,15 +262,15 @@ class HNN(StateField):
 
     def __init__(
         self,
-        units=(200, 200),
-        activation="tanh",
-        weight_decay=0.0,
+        units: Sequence[int] = (200, 200),
+        activation: str | None = "tanh",
+        weight_decay: float = 0.0,
         *,
-        separable=False,
-        dt=0.1,
-        integrator="leapfrog",
-        substeps=1,
-        start_iterations=0,
+        separable: bool = False,
+        dt: float = 0.1,
+        integrator: str = "leapfrog",
+        substeps: int = 1,
+        start_iterations: int = 0,
         **kwargs,
     ):
         super().__init__(units, activation, weight_decay, **kwargs)
@@ -289,13 +309,17 @@ class HNN(StateField):
         slope = phase.time_derivative(self.hamiltonian, split_state(x))
         return tf.concat(slope, axis=-1)
 
-    def energy(self, x) -> tf.Tensor:
+    def energy(self, x: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Learned H of states [batch, dim], [batch]; its offset is free."""
         q, p = split_state(self._check_states(x, "x"))
         return self.hamiltonian(q, p)
 
     def rollout(
-        self, x0, dt: float, num_steps: int, integrator: str | None = None
+        self,
+        x0: np.ndarray | tf.Tensor,
+        dt: float,
+        num_steps: int,
+        integrator: str | None = None,
     ) -> tf.Tensor:
         """The states at 0, dt, ..., num_steps * dt by fixed steps.
 
@@ -317,7 +341,9 @@ class HNN(StateField):
         )
         return tf.concat(path, axis=-1)
 
-    def fit_start(self, x0, path) -> tf.Tensor:
+    def fit_start(
+        self, x0: np.ndarray | tf.Tensor, path: np.ndarray | tf.Tensor
+    ) -> tf.Tensor:
         """Starts whose paths are nearest to x0 and `path` by least squares.
 
         Args:

@@ -1,6 +1,6 @@
 """The pixel HNN: an autoencoder of pairs of frames, with an HNN on its code."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from hgn_tf.models import video as videos
 from hgn_tf.models.collapse import Collapse, check_collapse
 from hgn_tf.models.hnn import HNN
 from hgn_tf.models.steps import GuardedModel
+from hgn_tf.models.video import Motion
 from hgn_tf.networks import serializable, split_state
 from hgn_tf.networks.layers import deserialize_parts, serialize_parts
 from hgn_tf.phase import PhaseState
@@ -82,14 +83,14 @@ class PixelHNN(GuardedModel):
 
     def __init__(
         self,
-        encoder,
-        decoder,
-        dynamics=None,
+        encoder: keras.Layer,
+        decoder: keras.Layer,
+        dynamics: keras.Layer | None = None,
         *,
-        dt=1.0,
-        hnn_weight=0.1,
-        weight_decay=1e-5,
-        seed=0,
+        dt: float = 1.0,
+        hnn_weight: float = 0.1,
+        weight_decay: float = 1e-5,
+        seed: int = 0,
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
@@ -146,7 +147,9 @@ class PixelHNN(GuardedModel):
             return None
         return {"input_shape": (None, *self._observation_shape)}
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(
+        self, x: Any = None, y: Any = None, *args, **kwargs
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`: videos, vectors and their change, or a dataset.
 
         Args:
@@ -158,17 +161,17 @@ class PixelHNN(GuardedModel):
         """
         return super().fit(self._prepare(x, y, needed=3), y, *args, **kwargs)
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, y: Any = None, *args, **kwargs) -> Any:
         """As `keras.Model.evaluate`, on what `fit` takes: every pair."""
         x = self._prepare(x, y, needed=3)
         return super().evaluate(x, y, *args, **kwargs)
 
-    def predict(self, x, *args, **kwargs):
+    def predict(self, x: Any, *args, **kwargs) -> Any:
         """As `keras.Model.predict`: a PixelHNNOutput of arrays."""
         x = self._prepare(x, None, needed=2)
         return super().predict(x, *args, **kwargs)
 
-    def infer(self, x) -> PhaseState:
+    def infer(self, x: np.ndarray | tf.Tensor) -> PhaseState:
         """The state at the first frame, from the first two; or of vectors.
 
         Args:
@@ -180,7 +183,9 @@ class PixelHNN(GuardedModel):
         x = self._prepare(x, None, needed=2)
         return split_state(self._compiled_encoder(videos.first_pair(x)))
 
-    def rollout(self, state, num_steps, dt=None) -> PhaseState:
+    def rollout(
+        self, state: PhaseState, num_steps: int, dt: float | None = None
+    ) -> PhaseState:
         """The states at 0, dt, ..., num_steps * dt by scipy's solve_ivp.
 
         Args:
@@ -207,7 +212,7 @@ class PixelHNN(GuardedModel):
             )
         return split_state(tf.constant(path, tf.float32))
 
-    def decode(self, states) -> tf.Tensor:
+    def decode(self, states: PhaseState) -> tf.Tensor:
         """Frames [batch, time, height, width, channels] of states in time.
 
         The first of each pair that the decoder draws. A model of vectors
@@ -216,7 +221,23 @@ class PixelHNN(GuardedModel):
         drawn = self._draw_observations(states)
         return drawn[:, :, 0] if len(self._observation_shape) > 1 else drawn
 
-    def energy(self, state) -> tf.Tensor:
+    def sample(
+        self,
+        num_samples: int,
+        num_steps: int,
+        dt: float | None = None,
+        seed: int = 0,
+    ) -> Motion:
+        """As `VideoModel.sample`, which this model cannot.
+
+        Raises: ValueError: always.
+        """
+        raise ValueError(
+            "`sample` needs a model with a prior, such as HGN. Received: a "
+            "pixel HNN, which has no prior."
+        )
+
+    def energy(self, state: PhaseState) -> tf.Tensor:
         """The learned H(q, p): [batch], or [batch, time] of states in time.
 
         Raises: ValueError: if `dynamics` has no energy.
@@ -230,7 +251,7 @@ class PixelHNN(GuardedModel):
             return self.dynamics.hamiltonian(*state)
         return videos.energy_in_time(self.dynamics.hamiltonian, state)
 
-    def check_collapse(self, x) -> Collapse:
+    def check_collapse(self, x: np.ndarray | tf.Tensor) -> Collapse:
         """Whether the learned field moves the data, or has collapsed.
 
         A model can collapse to a constant image. Then the learned field moves

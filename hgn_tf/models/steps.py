@@ -1,6 +1,7 @@
 """What the trained models share: counted, repeatable and guarded steps."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,7 +37,7 @@ class GuardedModel(keras.Model):
         self.steps = self._counter("steps")
         self.dropped_steps = self._counter("dropped_steps")
 
-    def fit(self, x=None, *args, **kwargs) -> keras.callbacks.History:
+    def fit(self, x: Any = None, *args, **kwargs) -> keras.callbacks.History:
         """As `keras.Model.fit`."""
         if isinstance(x, tf.data.Dataset):
             # It comes in its own order; Keras would warn that it keeps it.
@@ -45,11 +46,11 @@ class GuardedModel(keras.Model):
 
     def compile(
         self,
-        optimizer="rmsprop",
-        loss=None,
-        loss_weights=None,
-        metrics=None,
-        weighted_metrics=None,
+        optimizer: str | keras.optimizers.Optimizer = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
         **kwargs,
     ) -> None:
         """As `keras.Model.compile`, without your own losses and metrics.
@@ -198,7 +199,7 @@ class GuardedModel(keras.Model):
             )
 
 
-def run_steps(step: Callable, data, count: int) -> None:
+def run_steps(step: Callable, data: Any, count: int) -> None:
     """Cuts a batch into `count` equal parts and makes a step with each.
 
     Small networks wait for the next batch longer than they compute. So a batch

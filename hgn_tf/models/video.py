@@ -1,18 +1,27 @@
 """Videos as models take them: checked, cut into frames, decoded in parts."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from hgn_tf.models.collapse import Collapse
 from hgn_tf.models.steps import check_finite
-from hgn_tf.phase import PhaseState
+from hgn_tf.phase import Hamiltonian, PhaseState
 
 # Frames decoded at a time outside of training; bounds the memory of long
 # rollouts, about 100 MB with the paper's decoder at 32x32.
 _DECODED_AT_ONCE = 256
 _EXPECTED = "[batch, time, height, width, channels], uint8 or floats in [0, 1]"
+
+
+class Motion(NamedTuple):
+    """Frames [batch, time, ...] and the states that they were drawn from."""
+
+    video: tf.Tensor
+    states: PhaseState
 
 
 @runtime_checkable
@@ -25,8 +34,7 @@ class VideoModel(Protocol):
     Attributes:
       dt: float. Seconds between the frames of its videos.
       num_inference_frames: int. Frames that a state is inferred from.
-      stochastic: bool. Whether it has learned a prior: it then has a method
-        `sample(num_samples, num_steps, dt, seed)`, see `HGN.sample`.
+      stochastic: bool. Whether it has learned a prior to sample from.
     """
 
     dt: float
@@ -64,6 +72,23 @@ class VideoModel(Protocol):
     def energy(self, state: PhaseState) -> tf.Tensor:
         """Learned H, [batch] of states or [batch, time] of states in time."""
 
+    def sample(
+        self,
+        num_samples: int,
+        num_steps: int,
+        dt: float | None = None,
+        seed: int = 0,
+    ) -> Motion:
+        """New motions from the prior, video [num_samples, num_steps + 1, ...].
+
+        Args:
+          num_samples: int. Number of motions.
+          num_steps: int. Steps per motion.
+          dt: float. Seconds per step; None for the model's.
+          seed: int. Seed of the prior.
+        Raises: ValueError: if the model is not `stochastic`.
+        """
+
     def check_collapse(self, video: np.ndarray | tf.Tensor) -> Collapse:
         """Whether the learned law moves the data, or has collapsed.
 
@@ -72,7 +97,7 @@ class VideoModel(Protocol):
         """
 
 
-def extract_video(element):
+def extract_video(element: Any) -> Any:
     """The video in an element of a dataset: itself, first, or by its name.
 
     Args:
@@ -92,7 +117,7 @@ def extract_video(element):
     return element
 
 
-def to_float_video(data) -> tf.Tensor:
+def to_float_video(data: Any) -> tf.Tensor:
     """The video of what a dataset gives, as float32 in [0, 1].
 
     Args:
@@ -112,7 +137,9 @@ def num_pixels(video: tf.Tensor) -> int:
     return height * width * channels
 
 
-def draw_times(count: int, low, high, seed) -> tf.Tensor:
+def draw_times(
+    count: int, low: tf.Tensor, high: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
     """One frame from each of `count` equal parts of the frames low to high.
 
     The draws are uniform over these frames, so that a mean over the drawn
@@ -135,7 +162,9 @@ def draw_times(count: int, low, high, seed) -> tf.Tensor:
     return tf.cast(times, tf.int32)
 
 
-def cut_windows(video, start, length: int, step: int = 1) -> tf.Tensor:
+def cut_windows(
+    video: np.ndarray | tf.Tensor, start: tf.Tensor, length: int, step: int = 1
+) -> tf.Tensor:
     """The frames start, start + step, ... of each video.
 
     Args:
@@ -151,7 +180,7 @@ def cut_windows(video, start, length: int, step: int = 1) -> tf.Tensor:
     return tf.where(inside[..., tf.newaxis, tf.newaxis, tf.newaxis], cut, 0.0)
 
 
-def decode_frames(decoder, q: tf.Tensor) -> tf.Tensor:
+def decode_frames(decoder: keras.Layer, q: tf.Tensor) -> tf.Tensor:
     """[batch, time, ...] -> [batch, time, height, width, channels]."""
     lead = tf.shape(q)[:2]
     frames = decoder(tf.reshape(q, [-1, *q.shape[2:]]))
@@ -161,7 +190,7 @@ def decode_frames(decoder, q: tf.Tensor) -> tf.Tensor:
     )
 
 
-def decode_in_parts(decode, q: tf.Tensor) -> tf.Tensor:
+def decode_in_parts(decode: Callable, q: tf.Tensor) -> tf.Tensor:
     """As decode(q), q [batch, time, ...], a stretch of time at a time."""
     length = max(1, _DECODED_AT_ONCE // max(1, q.shape[0]))
     return tf.concat(
@@ -173,20 +202,22 @@ def decode_in_parts(decode, q: tf.Tensor) -> tf.Tensor:
     )
 
 
-def energy_in_time(hamiltonian, states: PhaseState) -> tf.Tensor:
+def energy_in_time(hamiltonian: Hamiltonian, states: PhaseState) -> tf.Tensor:
     """[batch, time] of states [batch, time, ...]."""
     lead = tf.shape(states.q)[:2]
     flat = (tf.reshape(x, [-1, *x.shape[2:]]) for x in states)
     return tf.reshape(hamiltonian(*flat), lead)
 
 
-def first_pair(data) -> tf.Tensor:
+def first_pair(data: Any) -> tf.Tensor:
     """The first pair of frames of videos, or vectors as they are."""
     x = to_float_video(data)
     return x[:, :2] if len(x.shape) == 5 else x
 
 
-def consecutive_pairs(data, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
+def consecutive_pairs(
+    data: Any, seed: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Observations and the ones after them.
 
     Args:
@@ -211,7 +242,11 @@ def consecutive_pairs(data, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
     return three[:, :2], three[:, 1:]
 
 
-def check_frames(video, num_inference_frames, frame_shape=None):
+def check_frames(
+    video: np.ndarray | tf.Tensor,
+    num_inference_frames: int,
+    frame_shape: tuple[int, ...] | None = None,
+) -> tf.Tensor:
     """Gives the video back as a tensor, or says what is wrong with it.
 
     Args:
@@ -231,7 +266,11 @@ def check_frames(video, num_inference_frames, frame_shape=None):
     return video
 
 
-def check_data(data, num_inference_frames, frame_shape=None):
+def check_data(
+    data: Any,
+    num_inference_frames: int,
+    frame_shape: tuple[int, ...] | None = None,
+) -> tuple[Any, tf.TensorShape]:
     """As `check_frames`, on what `fit` takes: arrays or a tf.data.Dataset.
 
     Of a dataset the kind and shape of the elements are checked. uint8 cannot
@@ -262,7 +301,9 @@ def check_data(data, num_inference_frames, frame_shape=None):
     return data, shape
 
 
-def check_observations(x, y, needed: int, seen: tuple | None):
+def check_observations(
+    x: Any, y: Any, needed: int, seen: tuple[int, ...] | None
+) -> tuple[Any, tf.TensorShape]:
     """Looks at what `fit`, `evaluate` or `predict` was given.
 
     Args:

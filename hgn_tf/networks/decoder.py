@@ -1,6 +1,7 @@
 """q to a frame."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -28,7 +29,7 @@ class UpsampleConv2D(keras.layers.Layer):
       [batch, 2 * height, 2 * width, filters].
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
 
@@ -90,12 +91,12 @@ class Decoder(keras.layers.Layer):
 
     def __init__(
         self,
-        filters=(64, 64, 64),
-        convolutions=2,
-        channels=3,
-        seed_shape=(4, 4, 64),
-        block_activation="sigmoid",
-        grey_start=False,
+        filters: Sequence[int] = (64, 64, 64),
+        convolutions: int = 2,
+        channels: int = 3,
+        seed_shape: Sequence[int] = (4, 4, 64),
+        block_activation: str | None = "sigmoid",
+        grey_start: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -125,7 +126,7 @@ class Decoder(keras.layers.Layer):
             dtype=self.dtype_policy.variable_dtype,
             **_grey(grey_start),
         )
-        self._seed = None
+        self._seed: keras.Layer | None = None
 
     def build(self, q_shape):
         if len(q_shape) == 2:
@@ -133,9 +134,8 @@ class Decoder(keras.layers.Layer):
                 math.prod(self.seed_shape), dtype=self.dtype_policy
             )
             self._seed.build(q_shape)
-            shape = (None, *self.seed_shape)
-        else:
-            shape = tuple(q_shape)
+            q_shape = (None, *self.seed_shape)
+        shape: tuple = tuple(q_shape)
         for stack, skip in zip(self._blocks, self._skips):
             skip.build(shape)
             stack[0].build(shape)
@@ -192,9 +192,9 @@ class DenseDecoder(keras.layers.Layer):
 
     def __init__(
         self,
-        units=(256, 256),
-        frame_shape=(32, 32, 3),
-        grey_start=True,
+        units: Sequence[int] = (256, 256),
+        frame_shape: Sequence[int] = (32, 32, 3),
+        grey_start: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)

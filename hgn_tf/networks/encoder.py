@@ -1,6 +1,7 @@
 """Frames to z, the posterior over the latent variable, and z to a state."""
 
 import functools
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -36,9 +37,9 @@ class Encoder(keras.layers.Layer):
 
     def __init__(
         self,
-        filters=(32, 64, 64, 64, 64, 64, 64, 48),
-        strides=(2, 1, 2, 1, 2, 1, 1, 1),
-        latent_shape=(4, 4, 32),
+        filters: Sequence[int] = (32, 64, 64, 64, 64, 64, 64, 48),
+        strides: Sequence[int] = (2, 1, 2, 1, 2, 1, 1, 1),
+        latent_shape: Sequence[int] = (4, 4, 32),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -110,7 +111,12 @@ class StateNet(keras.layers.Layer):
     Call: z [batch, *latent_shape] -> PhaseState of [batch, *state_shape].
     """
 
-    def __init__(self, units=(64, 64), state_shape=(4, 4, 16), **kwargs):
+    def __init__(
+        self,
+        units: Sequence[int] = (64, 64),
+        state_shape: Sequence[int] = (4, 4, 16),
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.units = tuple(units)
         self.state_shape = tuple(state_shape)
@@ -153,9 +159,9 @@ class PositionNet(keras.layers.Layer):
 
     def __init__(
         self,
-        filters=(32, 32, 32, 32),
-        strides=(2, 2, 2, 1),
-        state_shape=(4, 4, 16),
+        filters: Sequence[int] = (32, 32, 32, 32),
+        strides: Sequence[int] = (2, 2, 2, 1),
+        state_shape: Sequence[int] = (4, 4, 16),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -204,7 +210,7 @@ class PositionNet(keras.layers.Layer):
         }
 
 
-def split_state(x) -> PhaseState:
+def split_state(x: tf.Tensor) -> PhaseState:
     """Splits the last axis: its first half is q, the second p."""
     return PhaseState(*tf.split(x, 2, axis=-1))
 

@@ -1,5 +1,7 @@
 """(q, p) to energy: learned Hamiltonians."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -38,12 +40,12 @@ class EnergyNet(keras.layers.Layer):
 
     def __init__(
         self,
-        units=(64, 64, 64, 64, 64),
-        activation="softplus",
-        convolutional=True,
-        quadratic=False,
-        first_scale=1.0,
-        first_bias=1.0,
+        units: Sequence[int] = (64, 64, 64, 64, 64),
+        activation: str | None = "softplus",
+        convolutional: bool = True,
+        quadratic: bool = False,
+        first_scale: float = 1.0,
+        first_bias: float = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -149,7 +151,7 @@ class SeparableHamiltonian(keras.layers.Layer):
     Source: the HGN paper, section 3.2 ("we assume a separable Hamiltonian").
     """
 
-    def __init__(self, kinetic, potential, **kwargs):
+    def __init__(self, kinetic: keras.Layer, potential: keras.Layer, **kwargs):
         super().__init__(**kwargs)
         self.kinetic = kinetic
         self.potential = potential
@@ -186,7 +188,7 @@ class JointHamiltonian(keras.layers.Layer):
     Call: q, p [batch, ...] -> [batch].
     """
 
-    def __init__(self, network, **kwargs):
+    def __init__(self, network: keras.Layer, **kwargs):
         super().__init__(**kwargs)
         self.network = network
 

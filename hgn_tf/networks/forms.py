@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+from typing import Any
 
 from hgn_tf.networks.decoder import Decoder, DenseDecoder
 from hgn_tf.networks.encoder import Encoder, PositionNet, StateNet
@@ -137,7 +138,7 @@ def flat_networks(
     halvings = _halvings(image_size)
     strides = [2] * halvings + [1] * (len(encoder_filters) - halvings)
     strides = strides[: len(encoder_filters)]
-    flat = {"convolutional": False, "quadratic": True}
+    flat: dict[str, Any] = {"convolutional": False, "quadratic": True}
     return {
         "encoder": Encoder(encoder_filters, strides, (2 * latent_size,)),
         "state_net": StateNet(state_units, (latent_size,)),

@@ -1,6 +1,8 @@
 """What the networks share: layers made, built and applied in a row."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +11,7 @@ import tensorflow as tf
 serializable = keras.saving.register_keras_serializable("hgn_tf")
 
 
-def layer_from(value):
+def layer_from(value: Any) -> Any:
     """A layer as given, or from its configuration when a model is loaded."""
     if isinstance(value, dict):
         return keras.saving.deserialize_keras_object(value)
@@ -49,14 +51,14 @@ def added_losses(layer: keras.Layer) -> list:
     return layer.losses[: len(layer.losses) - len(regularised)]
 
 
-def make_layer(convolutional: bool, width: int, **kwargs):
+def make_layer(convolutional: bool, width: int, **kwargs) -> keras.Layer:
     """A 3x3 convolution that keeps the size, or a dense layer."""
     if convolutional:
         return keras.layers.Conv2D(width, 3, padding="same", **kwargs)
     return keras.layers.Dense(width, **kwargs)
 
 
-def build_once(layer, *shapes):
+def build_once(layer: keras.Layer, *shapes) -> None:
     """Builds a layer unless loading its configuration has done so already."""
     if not layer.built:
         layer.build(*shapes)
@@ -97,12 +99,12 @@ class MLP(keras.layers.Layer):
 
     def __init__(
         self,
-        units=(200, 200, 200),
-        target_shape=(2,),
-        activation="relu",
-        residual=False,
-        last_bias=True,
-        weight_decay=0.0,
+        units: Sequence[int] = (200, 200, 200),
+        target_shape: Sequence[int] = (2,),
+        activation: str | None = "relu",
+        residual: bool = False,
+        last_bias: bool = True,
+        weight_decay: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -112,7 +114,7 @@ class MLP(keras.layers.Layer):
         self.residual = residual
         self.last_bias = last_bias
         self.weight_decay = weight_decay
-        self._stack = []
+        self._stack: list[keras.Layer] = []
 
     def build(self, shape):
         size = math.prod(shape[1:])
@@ -184,12 +186,12 @@ class MaskedDense(keras.layers.Layer):
 
     def __init__(
         self,
-        inputs,
-        outputs,
-        strict=False,
-        activation=None,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        strict: bool = False,
+        activation: str | None = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)

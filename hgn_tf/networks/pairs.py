@@ -32,7 +32,7 @@ class PairEncoder(keras.layers.Layer):
     Call: pair [batch, 2, height, width, channels] -> z [batch, size].
     """
 
-    def __init__(self, encoder, **kwargs):
+    def __init__(self, encoder: keras.Layer, **kwargs):
         super().__init__(**kwargs)
         self.encoder = encoder
 
@@ -66,7 +66,7 @@ class PairDecoder(keras.layers.Layer):
     Call: z [batch, size] -> pair [batch, 2, height, width, channels].
     """
 
-    def __init__(self, decoder, **kwargs):
+    def __init__(self, decoder: keras.Layer, **kwargs):
         super().__init__(**kwargs)
         self.decoder = decoder
 

@@ -7,6 +7,7 @@ server and loads nothing.
 import io
 import os
 import pathlib
+from typing import Any
 
 import jinja2
 import matplotlib
@@ -27,7 +28,7 @@ _BOX = (0.13, 0.11, 0.84, 0.84)  # of its axes: left, bottom, width, height
 
 
 def write_page(
-    model,
+    model: Any,
     path: str | os.PathLike,
     title: str,
     grid: int = 5,

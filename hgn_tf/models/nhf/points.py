@@ -1,5 +1,7 @@
 """Points [rows, dim] at the door of a density model: taken out and checked."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -24,7 +26,7 @@ def no_targets(
     return None if sample_weight is None else np.zeros([len(points), 0])
 
 
-def check_no_targets(y) -> None:
+def check_no_targets(y: Any) -> None:
     """Raises: ValueError: if there are targets, of which a density has none."""
     if y is not None and 0 not in np.shape(y):
         raise ValueError(
@@ -33,12 +35,12 @@ def check_no_targets(y) -> None:
         )
 
 
-def points_in(data) -> tf.Tensor:
+def points_in(data: Any) -> tf.Tensor:
     """The points in what a dataset gives: itself, or the first."""
     return data[0] if isinstance(data, tuple | list) else data
 
 
-def points_and_weights(data) -> tuple:
+def points_and_weights(data: Any) -> tuple:
     """(points,), or (points, sample weights), in what a dataset gives."""
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
     check_no_targets(y)

@@ -1,7 +1,7 @@
 """Priors over phase states, and distributions as plain configurations."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -179,7 +179,7 @@ def _check(prior, size, dtype):
     return prior
 
 
-def distribution_config(value):
+def distribution_config(value: Any) -> Any:
     """A name, number, array or distribution as what JSON can hold.
 
     A distribution becomes its class and arguments, in which further
@@ -214,7 +214,7 @@ def distribution_config(value):
     )
 
 
-def distribution_from(config):
+def distribution_from(config: Any) -> Any:
     """What `distribution_config` was given; other values as they are."""
     if isinstance(config, tuple | list):
         return [distribution_from(part) for part in config]
