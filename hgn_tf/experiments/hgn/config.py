@@ -136,7 +136,7 @@ _CPU: _Settings = {
     "warmup_steps": 50,
     "final_learning_rate": 0.02,
 }
-# Told nothing of the system, asked for one law: see docs, "Why it works".
+# Told nothing of the system, asked for one law: see docs/law.md.
 _LAW: _Settings = {
     **_CPU,
     "latent_size": 16,
