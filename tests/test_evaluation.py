@@ -70,6 +70,9 @@ class Oracle:
         q, p = (x.numpy() for x in path)
         return tf.constant(self.recipe.system.hamiltonian(q, p))
 
+    def sample(self, num_samples, num_steps, dt=None, seed=0):
+        raise ValueError("The truth has no prior.")
+
     def check_collapse(self, video):
         start = self.infer(video)
         path = self.rollout(start, 1)

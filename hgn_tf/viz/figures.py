@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from hgn_tf.viz.gif import side_by_side, to_uint8, write_gif
@@ -125,7 +126,7 @@ def training_curves(log: Mapping[str, np.ndarray]) -> Figure:
             _log_scale(axis)
         axis.set_ylabel(label)
     if any(name.startswith("val_") for name in log):
-        lines = max((axis.lines for axis in axes), key=len)
+        lines = [Line2D([], [], ls=dashes, color=INK) for dashes in LINES[:2]]
         figure.legend(lines, ["training", "validation"], ncols=2, loc=OUTSIDE)
     axes[-1].set_xlabel(axis_name)
     figure.align_ylabels()
