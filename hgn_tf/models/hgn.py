@@ -469,7 +469,7 @@ class HGN(GuardedModel):
             "kl": self._divergence(output.posterior),
         }
         loss = self._weigh(terms, video) + sum(self.losses)
-        self._track_terms(loss, terms, video)
+        self._track_terms(loss, terms, video, training=False)
         return self.get_metrics_result()
 
     def get_config(self):
@@ -514,6 +514,9 @@ class HGN(GuardedModel):
         if not self.built:
             self.build((None, *shape[1:]))
         return data
+
+    def _check_validation(self, x, y):
+        return self._prepare(x)
 
     def _check_built(self, method):
         if not self.built:
@@ -736,7 +739,7 @@ class HGN(GuardedModel):
             return tf.zeros_like(losses.gaussian_kl(*posterior))
         return losses.gaussian_kl(*posterior)
 
-    def _track_terms(self, loss, terms, video):
+    def _track_terms(self, loss, terms, video, training=True):
         elbo = losses.gaussian_elbo(
             terms["reconstruction"],
             terms["kl"],
@@ -745,7 +748,12 @@ class HGN(GuardedModel):
         )
         terms = {**terms, "elbo": elbo}
         means = ((self._term_means[name], terms[name]) for name in terms)
-        self._track((self._loss_tracker, loss), *means)
+        self._track(
+            (self._loss_tracker, loss),
+            *means,
+            rows=tf.shape(video)[0],
+            training=training,
+        )
 
 
 def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):

@@ -287,7 +287,7 @@ class PixelHNN(GuardedModel):
     def test_step(self, data):
         pairs = videos.consecutive_pairs(data)
         terms = self(pairs, training=False, objective=True)
-        self._track_terms(self._total(terms), terms)
+        self._track_terms(self._total(terms), terms, training=False)
         return self.get_metrics_result()
 
     def get_config(self):
@@ -312,6 +312,9 @@ class PixelHNN(GuardedModel):
         if not self.built:
             self.build((None, *shape[1:]))
         return x
+
+    def _check_validation(self, x, y):
+        return self._prepare(x, y, needed=3)
 
     def _encode(self, x):
         return self.encoder(x)
@@ -357,5 +360,10 @@ class PixelHNN(GuardedModel):
         image, canonical, field = terms
         return tf.reduce_mean(image + canonical + self.hnn_weight * field)
 
-    def _track_terms(self, loss, terms):
-        self._track((self._loss_tracker, loss), *zip(self._term_means, terms))
+    def _track_terms(self, loss, terms, training=True):
+        self._track(
+            (self._loss_tracker, loss),
+            *zip(self._term_means, terms),
+            rows=tf.shape(terms[0])[0],
+            training=training,
+        )

@@ -1,5 +1,6 @@
 """What the trained models share: counted, repeatable and guarded steps."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,11 @@ class GuardedModel(keras.Model):
     of a step depends on the seed and the number of steps alone, so a resumed
     run is the same run. A step whose gradients are not finite changes nothing
     but the count `dropped_steps`, so a NaN frame costs one step and not the
-    model.
+    model. The means of an epoch leave out what is not finite. Those of an
+    evaluation do not, and a mean of nothing is NaN: a broken model shows.
 
-    A model defines `_step(data)`, which calls `_descend` and `_track`.
+    A model defines `_step(data)`, which calls `_descend` and `_track`. It may
+    define `_check_validation(x, y)`, which `fit` calls before training.
 
     Args:
       seed: Seed of the training noise.
@@ -39,10 +42,18 @@ class GuardedModel(keras.Model):
 
     def fit(self, x: Any = None, *args, **kwargs) -> keras.callbacks.History:
         """As `keras.Model.fit`."""
+        call = inspect.signature(super().fit).bind(x, *args, **kwargs)
+        given = call.arguments
         if isinstance(x, tf.data.Dataset):
             # It comes in its own order; Keras would warn that it keeps it.
-            kwargs.setdefault("shuffle", False)
-        return super().fit(x, *args, **kwargs)
+            given.setdefault("shuffle", False)
+        if given.get("validation_data") is not None:
+            held_out, *more = keras.utils.unpack_x_y_sample_weight(
+                given["validation_data"]
+            )
+            held_out = self._check_validation(held_out, more[0])
+            given["validation_data"] = (held_out, *more)
+        return super().fit(*call.args, **call.kwargs)
 
     def compile(
         self,
@@ -86,6 +97,15 @@ class GuardedModel(keras.Model):
             "dropped_steps": tf.identity(self.dropped_steps.value),
         }
 
+    def get_metrics_result(self) -> dict:
+        """As `keras.Model.get_metrics_result`; a mean of nothing is NaN."""
+        means = {
+            tracker.name: _mean(tracker)
+            for tracker in self.metrics
+            if isinstance(tracker, keras.metrics.Mean)
+        }
+        return {**super().get_metrics_result(), **means}
+
     @property
     def part_weights(self) -> list[keras.Variable]:
         """The weights of the parts: trainable ones, then moving averages.
@@ -102,6 +122,10 @@ class GuardedModel(keras.Model):
     def _step(self, data) -> None:
         """One step of the optimiser on a batch, by `_descend`."""
         raise NotImplementedError
+
+    def _check_validation(self, x, y):
+        """Validation data x of `fit` as `evaluate` takes it, or an error."""
+        return x
 
     def _counter(self, name):
         return self.add_weight(
@@ -189,14 +213,39 @@ class GuardedModel(keras.Model):
         )
         return tf.cast(bad > 0, tf.int64)
 
-    def _track(self, *pairs) -> None:
-        """Updates means (tracker, value) with the values that are finite."""
+    def _track(self, *pairs, rows=1, training=True) -> None:
+        """Updates means, weighed by rows.
+
+        In training the values that are not finite are left out: a dropped step
+        must not turn the epoch's mean into NaN. In evaluation they count, all
+        but those of a replica that has no rows.
+
+        Args:
+          *pairs: (tracker, value), the value a number or [rows].
+          rows: Number of rows, which a number is the mean of.
+          training: Whether it is a step of training.
+        """
         for tracker, value in pairs:
-            # A dropped step must not turn the epoch's mean into NaN.
-            finite = tf.math.is_finite(value)
-            tracker.update_state(
-                tf.where(finite, value, 0.0), tf.cast(finite, tf.float32)
-            )
+            if training:
+                counted = tf.math.is_finite(value)
+            else:
+                counted = tf.fill(tf.shape(value), rows > 0)
+            weight = tf.cast(counted, tf.float32)
+            if value.shape.rank == 0:
+                weight *= tf.cast(rows, tf.float32)
+            tracker.update_state(tf.where(counted, value, 0.0), weight)
+
+
+def _mean(tracker):
+    """The mean so far, over all replicas; NaN if nothing was counted."""
+    total, count = (
+        tf.convert_to_tensor(part.value)
+        for part in (tracker.total, tracker.count)
+    )
+    replica = tf.distribute.get_replica_context()
+    if replica and replica.num_replicas_in_sync > 1:
+        total, count = replica.all_reduce("sum", [total, count])
+    return total / count
 
 
 def run_steps(step: Callable, data: Any, count: int) -> None:
