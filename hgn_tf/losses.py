@@ -58,12 +58,13 @@ def disagreement(
 
     mean over coordinates of (a - b)^2 / (var a + var b + floor + mean / 10)
 
-    with the variances over the batch, and their mean over coordinates. Two
-    independent draws from one distribution have 1, equal estimates 0. Each
-    coordinate counts by its own spread, so that shrinking the states gains
-    nothing. The tenth of the mean keeps coordinates that hardly vary from
-    drowning the others. The floor keeps states that do not vary yet from a
-    division by zero.
+    with the variances over the batch, and their mean over coordinates. Equal
+    estimates have 0. Independent draws have 1 but for the last two terms: 0.91
+    where all coordinates are alike. Each coordinate counts by its own spread,
+    so that shrinking the states gains nothing while their variance is above
+    the floor. The tenth of the mean leaves coordinates that hardly vary without
+    a say; so would it the others, if one were many times wider. The floor
+    keeps states that do not vary yet from a division by zero.
 
     Args:
       first: First estimate, [batch, ...].

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hgn_tf import HGN, PhaseState, integrators, losses
+from hgn_tf import HGN, PhaseState, integrators, losses, networks
 
 DT, LENGTH = 0.25, 12
 
@@ -120,6 +120,7 @@ ARGUMENTS = [
     {},
     {"anchor": "random"},
     {"anchor": "random", "rollout_steps": 4, "num_decoded_frames": 3},
+    {"anchor": "random", "rollout_steps": 4, "num_decoded_frames": LENGTH},
     {"reversible": True},
     {"anchor": "random", "reversible": True, "num_windows": 4},
     {"num_inference_frames": 12, "shortest_window": 2},
@@ -231,6 +232,72 @@ def test_agreement_grows_in_over_its_ramp():
     np.testing.assert_allclose(weights, [0, 0, 2.5, 5, 5], atol=0.02)
 
 
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_few_videos_have_no_say_in_the_law(batch):
+    """Of one video the spread is 0: any difference would be a huge one."""
+    videos = make_videos(1.0, batch=batch)
+    model = make_model(2.0, agreement=5.0, agreement_ramp=(0, 0))
+    found = terms(model, videos)
+    rest = model.geco.objective(found["reconstruction"], found["kl"], 1)
+    asked = found["loss"] - float(rest)
+    # The rest is some hundreds, in float32.
+    assert (abs(asked) > 0.01) == (batch >= 4)
+
+
+def test_evaluation_has_no_number_for_what_it_does_not_measure():
+    arguments = {"positions": 1.0, "position_net": ReadOff()}
+    model = make_model(2.0, **arguments)
+    history = model.fit(
+        make_videos(), validation_data=make_videos(), verbose=0
+    ).history
+    assert {"agreement", "positions"} <= set(history)
+    assert not {"val_agreement", "val_positions"} & set(history)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"anchor": "random", "rollout_steps": 4, "num_decoded_frames": 3},
+        {"stochastic": False, "reversible": True},
+    ],
+)
+def test_graphs_train_what_asks_for_a_law(arguments):
+    """And the gradient reaches every part that has weights."""
+    keras.utils.set_random_seed(0)
+    parts = networks.flat_networks(
+        8,
+        channels=1,
+        latent_size=3,
+        encoder_filters=(4,),
+        state_units=(8,),
+        potential_units=(8,),
+        decoder_units=(8,),
+        position_net=True,
+    )
+    model = HGN(
+        **parts,
+        num_inference_frames=3,
+        agreement=1.0,
+        positions=1.0,
+        agreement_ramp=(0, 0),
+        **arguments,
+    )
+    model.compile(keras.optimizers.Adam(1e-2))
+    videos = np.random.default_rng(0).uniform(size=(8, 9, 8, 8, 1))
+    videos = videos.astype(np.float32)
+    model.build((None, *videos.shape[1:]))
+    before = [weight.numpy() for weight in model.trainable_weights]
+    history = model.fit(videos, batch_size=4, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert history["dropped_steps"][-1] == 0
+    moved = [
+        bool(np.any(weight.numpy() != start))
+        for weight, start in zip(model.trainable_weights, before)
+    ]
+    # A deterministic model has no use for the posterior's two widths.
+    assert moved.count(False) == (0 if model.stochastic else 2)
+
+
 def test_path_from_a_random_anchor_is_the_path_from_the_first_frame():
     videos = make_videos()
     first, other = make_model(), make_model(anchor="random")
@@ -315,6 +382,8 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         ({"agreement": float("nan")}, "0 or more"),
         ({"agreement_ramp": (5, 3)}, "0 <= first"),
         ({"num_windows": 0}, "from 1 to 8"),
+        ({"reversible": True, "num_windows": 1}, "two `num_windows`"),
+        ({"reversible": True, "agreement": 0.0}, "`agreement` above 0"),
         ({"positions": -1.0}, "0 or more"),
         ({"positions": 1.0}, "go together"),
         ({"position_net": ReadOff()}, "go together"),

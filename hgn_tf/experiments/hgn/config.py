@@ -364,7 +364,8 @@ def _make_hgn(config, builder):
         agreement=unit * config.agreement,
         agreement_ramp=(config.agreement_from, config.agreement_to),
         num_windows=config.num_windows,
-        reversible=config.reversible,
+        # Without second windows none is read backward.
+        reversible=config.reversible and config.agreement > 0,
         positions=unit * config.positions,
         integrator=config.integrator,
         dt=recipe.dt,

@@ -298,8 +298,8 @@ def format_tables(results: list[Result], forecasts: list[Result]) -> str:
     groups = _by_model(results)
     parts = [
         "# Table 1: six models on four systems",
-        "Made by `hgn-tf table hgn`. MSE is the mean squared error per pixel, "
-        "times 1e4, over 30 frames inferred from all of them. FVU, the "
+        f"Made by `{_command(results)}`. MSE is the mean squared error per "
+        "pixel, times 1e4, over 30 frames inferred from all of them. FVU, the "
         "fraction of variance unexplained, is the test error over the mean "
         "image's. The paper's values are in brackets. Its videos differ from "
         "ours: compare rows, not digits. It gives no mean-image error, so its "
@@ -324,6 +324,11 @@ def format_tables(results: list[Result], forecasts: list[Result]) -> str:
     if results:
         parts += ["## What the runs were", _describe_runs(results)]
     return "\n\n".join(parts) + "\n"
+
+
+def _command(results):
+    budget = results[0].budget if results else "cpu"
+    return "hgn-tf table hgn" + f" --budget {budget}" * (budget != "cpu")
 
 
 def _by_model(results) -> Groups:
