@@ -125,7 +125,7 @@ METRICS = {
     **_yardsticks("forecast", brief=False),
     "energy_r2": Metric("R^2 with the true energy", "perfect 1", ".3f"),
     "energy_rank": Metric(
-        "rank correlation with the true energy",
+        "rank correlation of energies",
         "perfect 1, sign left out",
         ".3f",
     ),
