@@ -23,16 +23,18 @@ from hgn_tf.viz.gif import side_by_side, to_uint8, write_gif
 # Blue, vermilion, green, purple, orange, sky blue.
 PALETTE = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9".split()
 INK = "#3b4046"
-# The law first: what a memory of the frames fails at.
-PANELS = {
-    "energy_r2": "R^2 of energies",
-    "energy_rank": "rank correlation",
-    "backward_mse_e4": "backward x 1e4",
-    "far_mse_e4": "frames 31-60 x 1e4",
+# What a memory of the frames fails at, then all else; errors are x 1e4.
+LAW_PANELS = {
+    "energy_r2": "energy R^2",
+    "energy_rank": "energy rank",
+    "backward_mse_e4": "backward error",
+    "far_mse_e4": "frames 31-60",
     "kl": "KL (nats)",
+}
+PANELS = {
+    "reconstruction": "reconstruction",
     "agreement": "disagreement",
     "positions": "misplacement",
-    "reconstruction": "reconstruction",
     "loss": "loss",
     "geco_multiplier": "multiplier",
 }
@@ -92,41 +94,48 @@ def film_strip(
 
 
 @matplotlib.rc_context(STYLE)
-def training_curves(log: Mapping[str, np.ndarray]) -> Figure:
-    """Losses and multiplier against the step, one panel each.
+def training_curves(
+    log: Mapping[str, np.ndarray], panels: Mapping[str, str] = PANELS
+) -> Figure:
+    """Columns of a training log against the step, one panel each.
 
     Args:
       log: Column -> values, one per row of the training log. The axis is
         `step`, or else `epoch`. A `val_` column joins its training column.
         Columns that are missing are left out.
+      panels: Column -> label, PANELS or LAW_PANELS.
     Returns: Figure.
     """
+    wanted = list(panels)
     panels = {
         name: label
-        for name, label in PANELS.items()
+        for name, label in panels.items()
         if name in log or f"val_{name}" in log
     }
     axis_name = next((name for name in ("step", "epoch") if name in log), None)
     if not panels or axis_name is None:
         raise ValueError(
             "`log` must have `step` or `epoch`, and one of "
-            f"{list(PANELS)}. Received: {sorted(log)}."
+            f"{wanted}. Received: {sorted(log)}."
         )
     figure = Figure(figsize=(FIGURE_SIZE[0], 0.6 + 1.2 * len(panels)))
     axes = figure.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
     marker = "." if len(log[axis_name]) < 30 else None
     for axis, (name, label) in zip(axes, panels.items()):
-        for dashes, column in zip(LINES, (name, f"val_{name}")):
+        for color, dashes, column in zip(PALETTE, LINES, (name, f"val_{name}")):
             if column in log:
                 known = np.isfinite(log[column])  # Not every row is validated.
                 x, y = log[axis_name][known], log[column][known]
-                axis.plot(x, y, dashes, marker=marker)
+                axis.plot(x, y, dashes, color=color, marker=marker)
         lowest = min(np.nanmin(line.get_ydata()) for line in axis.lines)
         if lowest > 0 and not name.startswith("energy_"):
             _log_scale(axis)
         axis.set_ylabel(label)
     if any(name.startswith("val_") for name in log):
-        lines = [Line2D([], [], ls=dashes, color=INK) for dashes in LINES[:2]]
+        lines = [
+            Line2D([], [], ls=dashes, color=color)
+            for dashes, color in zip(LINES[:2], PALETTE)
+        ]
         figure.legend(lines, ["training", "validation"], ncols=2, loc=OUTSIDE)
     axes[-1].set_xlabel(axis_name)
     figure.align_ylabels()

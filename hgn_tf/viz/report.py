@@ -226,12 +226,20 @@ def _player(rows, dt, given):
     }
 
 
+def _law(log):
+    """The curves of what a memory fails at, if they were measured."""
+    if not any(f"val_{name}" in log for name in figures.LAW_PANELS):
+        return {}
+    return {"law": figures.training_curves(log, figures.LAW_PANELS)}
+
+
 def _figures(arrays, metrics, log):
     """Name -> inline SVG, of each figure that the arrays allow."""
     dt = float(arrays["dt"])
     given = int(arrays.get("num_inference_frames", 0))
     drawn = {
         "training": figures.training_curves(log),
+        **_law(log),
         "per_frame": figures.mse_curves(
             _curves(arrays, "per_frame_"),
             dt,

@@ -63,7 +63,7 @@ def test_training_curves_refuse_an_unknown_log():
         figures.training_curves({"accuracy": CURVE})
 
 
-def test_training_curves_begin_with_the_law():
+def test_curves_of_the_law_are_drawn_from_validation_alone():
     """Panels of what only validation measures, energies on a linear axis."""
     log = {
         "epoch": np.arange(5),
@@ -71,10 +71,12 @@ def test_training_curves_begin_with_the_law():
         "val_energy_r2": np.linspace(0.1, 0.9, 5),
         "val_far_mse_e4": np.geomspace(100, 10, 5),
     }
-    axes = figures.training_curves(log).axes
+    axes = figures.training_curves(log, figures.LAW_PANELS).axes
     labels = [axis.get_ylabel() for axis in axes]
-    assert labels == ["R^2 of energies", "frames 31-60 x 1e4", "loss"]
-    assert [axis.get_yscale() for axis in axes] == ["linear", "log", "log"]
+    assert labels == ["energy R^2", "frames 31-60"]
+    assert [axis.get_yscale() for axis in axes] == ["linear", "log"]
+    (axis,) = figures.training_curves(log).axes
+    assert axis.get_ylabel() == "loss"
 
 
 def test_phase_portrait_finds_the_line_that_the_states_lie_on():
