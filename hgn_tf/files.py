@@ -24,8 +24,20 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     Args:
       path: Place of the file; what is there is replaced.
     Yields: A path in the same folder, with the same suffixes.
+    Raises:
+      IsADirectoryError: if `path` is a folder.
+      FileNotFoundError: if its folder is not there.
     """
     path = pathlib.Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"The path must be that of a file. Received: {path}, a folder."
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"The folder of a file must be there. Received: {path}; make "
+            f"{path.parent} first."
+        )
     partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield partial

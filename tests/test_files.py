@@ -47,3 +47,16 @@ def test_json_that_is_no_dictionary_is_refused(tmp_path):
     (tmp_path / "x.json").write_text("3")
     with pytest.raises((TypeError, ValueError)):
         files.read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    "name, error, message",
+    [
+        (".", IsADirectoryError, "a folder"),
+        ("nowhere/x.gif", FileNotFoundError, "make .*nowhere first"),
+    ],
+)
+def test_places_of_no_file_are_refused(tmp_path, name, error, message):
+    with pytest.raises(error, match=message):
+        files.write_whole(tmp_path / name, b"")
+    assert not list(tmp_path.iterdir())
