@@ -675,8 +675,8 @@ class HGN(GuardedModel):
         reach = self.rollout_steps or length - 1
         # From a random anchor a shorter rollout has other frames per example.
         alike = self.anchor == "first" or reach >= length - 1
-        many = count is None or (count >= length and not self.curriculum_steps)
-        if many and alike:
+        every = alike and not self.curriculum_steps
+        if count is None or (every and count >= length):
             times = tf.range(min(length, reach + 1))
             return tf.tile(times[tf.newaxis], [tf.shape(path.anchor)[0], 1])
         horizon = tf.cast(tf.math.ceil(self._horizon(length)), tf.int32)

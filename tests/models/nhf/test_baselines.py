@@ -107,7 +107,14 @@ def test_bijectors_take_any_axes_before_the_last(kind, shape):
         np.testing.assert_allclose(tf.reshape(found, [-1]), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", FLOWS)
+# Tracing a step of the spline takes 12 s.
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.slow if kind == "spline" else ())
+        for kind in FLOWS
+    ],
+)
 def test_float64_is_float64(kind):
     single, double = make_flow(kind), make_flow(kind, dtype="float64")
     double.set_weights(single.get_weights())
