@@ -138,11 +138,7 @@ def r_squared(x: np.ndarray, y: np.ndarray) -> float:
     Returns: Number in [0, 1]; 0 if either is constant and explains nothing.
     Raises: ValueError: if the shapes differ or there are fewer than 2.
     """
-    x, y = _check_pair("x", x, "y", y)
-    if x.ndim != 1 or x.size < 2:
-        raise ValueError(
-            f"`x` must have shape [batch], batch >= 2. Received: {x.shape}."
-        )
+    x, y = _check_series(x, y)
     x, y = x - x.mean(), y - y.mean()
     variances = np.dot(x, x) * np.dot(y, y)
     return float(np.dot(x, y) ** 2 / variances) if variances > 0 else 0.0
@@ -162,11 +158,7 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     Returns: Number in [0, 1]; 0 if either is constant or not finite.
     Raises: ValueError: if the shapes differ or there are fewer than 2.
     """
-    x, y = _check_pair("x", x, "y", y)
-    if x.ndim != 1 or x.size < 2:
-        raise ValueError(
-            f"`x` must have shape [batch], batch >= 2. Received: {x.shape}."
-        )
+    x, y = _check_series(x, y)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return 0.0
     ranks = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
@@ -245,6 +237,16 @@ def _check_pair(name, x, other_name, y):
         raise ValueError(
             f"`{name}` and `{other_name}` must have equal shapes. "
             f"Received: {x.shape} and {y.shape}."
+        )
+    return x, y
+
+
+def _check_series(x, y):
+    """Two series of one number per trajectory, as float64 [batch]."""
+    x, y = _check_pair("x", x, "y", y)
+    if x.ndim != 1 or x.size < 2:
+        raise ValueError(
+            f"`x` must have shape [batch], batch >= 2. Received: {x.shape}."
         )
     return x, y
 
