@@ -15,7 +15,7 @@ from hgn_tf.experiments.hgn.config import (
     Config,
     make_config,
 )
-from hgn_tf.experiments.hgn.table import far_keys
+from hgn_tf.experiments.hgn.table import by_model, far_keys
 from hgn_tf.experiments.runs import Result
 from hgn_tf.files import write_whole
 
@@ -121,23 +121,18 @@ def format_study(results: Sequence[Result]) -> str:
         '"+-" is the standard deviation over seeds; a number without it is of '
         "one seed.",
     ]
+    groups = by_model(results)
+    titles = ["row", *tables.titles(_COLUMNS, METRICS), "CPU-s"]
     for system in STUDY_SYSTEMS:
-        lines = [
-            line
-            for row in STUDY
-            if (line := _line(row, _select(results, system, row)))
-        ]
-        if lines:
-            some = [each for each in results if _system(each) == system]
-            titles = ["row", *tables.titles(_COLUMNS, METRICS), "CPU-s"]
-            lines.append(_mean_image(some))
+        rows = {m: groups[system, m] for m in STUDY if (system, m) in groups}
+        if rows:
+            lines = [_line(row, seeds) for row, seeds in rows.items()]
+            lines.append(_mean_image(next(iter(rows.values()))))
             parts += [f"## {system}", tables.markdown_table(titles, lines)]
     return "\n\n".join(parts) + "\n"
 
 
 def _line(row, results):
-    if not results:
-        return None
     cost = np.mean([result.cpu_seconds for result in results])
     return [
         row + tables.mark_collapsed(results),
@@ -155,15 +150,3 @@ def _mean_image(results):
         for name in _COLUMNS
     ]
     return ["mean image", *cells, ""]
-
-
-def _select(results, system, row):
-    return [
-        result
-        for result in results
-        if result.model == row and _system(result) == system
-    ]
-
-
-def _system(result):
-    return result.dataset.partition("/")[0].removeprefix("physics_")

@@ -6,7 +6,7 @@ and a budget's schedule. A table that was stopped goes on where it was.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -295,7 +295,7 @@ def format_tables(results: list[Result], forecasts: list[Result]) -> str:
       results: Results of table 1.
       forecasts: Results of the forecast table.
     """
-    groups = _by_model(results)
+    groups = by_model(results)
     parts = [
         "# Table 1: six models on four systems",
         f"Made by `{_command(results)}`. MSE is the mean squared error per "
@@ -319,7 +319,7 @@ def format_tables(results: list[Result], forecasts: list[Result]) -> str:
         rows = {m: groups[system, m] for m in VARIANTS if (system, m) in groups}
         if rows:
             parts += [f"## {system}", _errors(system, rows), _latent(rows)]
-    parts += _forecast(_by_model(forecasts), groups)
+    parts += _forecast(by_model(forecasts), groups)
     parts += _extrapolation(groups)
     if results:
         parts += ["## What the runs were", _describe_runs(results)]
@@ -331,7 +331,8 @@ def _command(results):
     return "hgn-tf table hgn" + f" --budget {budget}" * (budget != "cpu")
 
 
-def _by_model(results) -> Groups:
+def by_model(results: Sequence[Result]) -> Groups:
+    """The results of each system and model, in their order."""
     groups: Groups = {}
     for result in results:
         system = result.dataset.partition("/")[0].removeprefix("physics_")
