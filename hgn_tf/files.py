@@ -5,12 +5,15 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 _PARTIAL = "partial-"
+_LONGEST_REASON = 200  # Keras quotes whole configs.
 
 
 @contextlib.contextmanager
@@ -24,26 +27,92 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     Args:
       path: Place of the file; what is there is replaced.
     Yields: A path in the same folder, with the same suffixes.
+    Raises: OSError: if the file cannot be written, naming it: its folder is
+      not there, the disk is full, and others.
+    """
+    path = check_place(path)
+    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        # The system names the half that nobody asked for, or no file at all.
+        if error.errno is None or error.filename not in (None, str(partial)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_place(
+    path: str | os.PathLike, suffixes: Sequence[str] = ()
+) -> pathlib.Path:
+    """Whether a file can be written there: to be asked before the work.
+
+    Args:
+      path: Place of the file.
+      suffixes: Suffixes that the name may end in, in any case; none for all.
+    Returns: The path.
     Raises:
+      ValueError: if the name ends in another suffix.
       IsADirectoryError: if `path` is a folder.
       FileNotFoundError: if its folder is not there.
+      PermissionError: if its folder may not be written to.
     """
     path = pathlib.Path(path)
     if path.is_dir():
         raise IsADirectoryError(
             f"The path must be that of a file. Received: {path}, a folder."
         )
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(
+            f"The name of the file must end in one of {list(suffixes)}. "
+            f"Received: {path}."
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"The folder of a file must be there. Received: {path}; make "
             f"{path.parent} first."
         )
-    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(
+            f"The folder of a file must be open to writing. Received: {path}."
+        )
+    return path
+
+
+@contextlib.contextmanager
+def sole_user(folder: pathlib.Path) -> Iterator[None]:
+    """Holds a folder in which one process at a time may work.
+
+    The system's lock lies on the folder itself: it leaves no file, and dies
+    with its process. Windows has none, nor have some network disks; there
+    nothing is held.
+
+    Args:
+      folder: A folder that is there.
+    Raises: BlockingIOError: if another process holds it.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        yield partial
-        os.replace(partial, path)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                "A folder is trained in by one process at a time. Received: "
+                f"{folder}, where another is at work; wait for it, or choose "
+                "another folder."
+            ) from error
+        except OSError:
+            pass  # a disk without locks
+        yield
     finally:
-        partial.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def is_partial(path: pathlib.Path) -> bool:
@@ -100,9 +169,51 @@ def write_arrays(
 
 
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of an .npz, by name."""
-    with np.load(path) as arrays:
-        return dict(arrays)
+    """The arrays of an .npz, by name; objects, which are pickles, are refused.
+
+    Raises: ValueError: if the file is not whole.
+    """
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except Exception as error:  # whatever altered bytes lead to
+            raise not_whole(path, error) from error
+
+
+def check_archive(path: str | os.PathLike) -> None:
+    """A zip archive, such as a .keras, holds what its checksums say.
+
+    Raises: ValueError, or what zipfile raises: if it does not.
+    """
+    with zipfile.ZipFile(path) as archive:
+        altered = archive.testzip()
+    if altered is not None:
+        raise ValueError(f"{altered} is not what its checksum says")
+
+
+def not_whole(
+    path: str | os.PathLike,
+    error: Exception,
+    remedy: str = "",
+    rule: str = "A file must be whole, as it was written",
+) -> ValueError:
+    """The error that says in one line which file cannot be read, and why.
+
+    Args:
+      path: The file.
+      error: What reading it raised.
+      remedy: A sentence on what would do.
+      rule: What the file must be.
+    Returns: The error, to be raised.
+    """
+    why = " ".join(str(error).split())
+    if len(why) > _LONGEST_REASON:
+        why = why[:_LONGEST_REASON] + " ..."
+    return ValueError(
+        f"{rule}. Received: {path}, which cannot be read "
+        f"({type(error).__name__}: {why.removesuffix('.')}). {remedy}".rstrip()
+    )
 
 
 def _without_nan(value):

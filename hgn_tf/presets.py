@@ -2,11 +2,15 @@
 
 A folder has config.json, the model as Keras writes it, and weights.npz, its
 weights. Those that ship lie in `weights`, rounded to half precision, each with
-card.json, the result of its run: data, settings and measures.
+card.json, the result of its run: data, settings and measures. SHA256SUMS has
+the checksums of these files, as `sha256sum --check SHA256SUMS` reads them.
 """
 
+import contextlib
+import hashlib
 import os
 import pathlib
+import re
 
 import keras
 import numpy as np
@@ -15,6 +19,7 @@ from hgn_tf import files
 
 FOLDER = pathlib.Path(__file__).parent / "weights"
 _CONFIG, _WEIGHTS, _CARD = "config.json", "weights.npz", "card.json"
+_SUMS = "SHA256SUMS"
 
 
 def list_presets() -> list[str]:
@@ -30,14 +35,19 @@ def card(preset: str | os.PathLike) -> dict:
     Returns: dict with dataset, budget, seed, metrics, config, commit and
       others, as the JSON of its run has them. The errors are those of the
       weights as they ship.
-    Raises: ValueError: if there is no such preset, or it has no card.
+    Raises: ValueError: if there is no such preset, or it has no card, or one
+      that is not as it was written.
     """
     path = _folder(preset) / _CARD
     if not path.is_file():
         raise ValueError(
             f"A preset has a card if it was saved with one. Received: {preset}."
         )
-    return files.read_json(path)
+    _check_sum(path)
+    try:
+        return files.read_json(path)
+    except (TypeError, ValueError) as error:
+        raise files.not_whole(path, error) from error
 
 
 def load(preset: str | os.PathLike) -> keras.Model:
@@ -48,13 +58,21 @@ def load(preset: str | os.PathLike) -> keras.Model:
 
     Args:
       preset: Name in `list_presets()`, or a folder that `save` wrote.
-    Raises: ValueError: if there is no such preset, or its weights are not
-      those of its model.
+    Raises: ValueError: if there is no such preset, its weights are not those
+      of its model, or a file is not as it was written.
     """
     folder = _folder(preset)
-    config = files.read_json(folder / _CONFIG)
-    model = keras.saving.deserialize_keras_object(config)
-    variables = _numbered(model.part_weights)
+    _check_sum(folder / _CONFIG)
+    _check_sum(folder / _WEIGHTS)
+    try:
+        model = keras.saving.deserialize_keras_object(
+            files.read_json(folder / _CONFIG), safe_mode=True
+        )
+        variables = _numbered(model.part_weights)
+    except Exception as error:  # whatever a stranger's config leads to
+        raise files.not_whole(
+            folder / _CONFIG, error, rule="A preset must be of a model of ours"
+        ) from error
     weights = files.read_arrays(folder / _WEIGHTS)
     expected = {key: tuple(variables[key].shape) for key in variables}
     found = {key: weights[key].shape for key in weights}
@@ -74,7 +92,8 @@ def save(
     """Writes a trained model as a preset, which `load` gives back.
 
     Weights that are exact in half precision are kept so: see `round_weights`.
-    The card is written last: without it no preset ships.
+    All is written before anything takes its place, and the card does so last:
+    without it no preset ships.
 
     Args:
       model: `GuardedModel`, built.
@@ -88,13 +107,28 @@ def save(
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
     variables = _numbered(model.part_weights)
-    files.write_arrays(
-        folder / _WEIGHTS,
-        {key: _smallest(variables[key].numpy()) for key in variables},
-    )
-    files.write_json(folder / _CONFIG, config)
+    weights = {key: _smallest(variables[key].numpy()) for key in variables}
+    names = [_SUMS, _CONFIG, _WEIGHTS]
     if card is not None:
-        files.write_json(folder / _CARD, card)
+        names.insert(0, _CARD)
+    with contextlib.ExitStack() as stack:
+        # The first of them is the last to take its place.
+        places = {
+            name: stack.enter_context(files.replacing(folder / name))
+            for name in names
+        }
+        files.write_arrays(places[_WEIGHTS], weights)
+        files.write_json(places[_CONFIG], config)
+        if card is None:
+            (folder / _CARD).unlink(missing_ok=True)
+        else:
+            files.write_json(places[_CARD], card)
+        lines = [
+            f"{_sha256(places[name])}  {name}\n"
+            for name in names
+            if name != _SUMS
+        ]
+        files.write_whole(places[_SUMS], "".join(lines).encode("ascii"))
     return folder
 
 
@@ -102,6 +136,36 @@ def round_weights(model: keras.Model) -> None:
     """Rounds trained weights to half precision, half the size of a preset."""
     for variable in model.trainable_variables:
         variable.assign(variable.numpy().astype(np.float16))
+
+
+def check_name(name: str) -> None:
+    """A preset's name is that of a folder in FOLDER, and of no other place.
+
+    Raises: ValueError: if it is not.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name, re.ASCII):
+        raise ValueError(
+            "The name of a preset must be of letters, digits, _ and -, such "
+            f"as as hgn_pendulum. Received: {name!r}."
+        )
+
+
+def _check_sum(path):
+    """A file of a preset is as it was written, if the preset has sums."""
+    sums = path.with_name(_SUMS)
+    if not sums.is_file() or not path.is_file():
+        return
+    line = f"{_sha256(path)}  {path.name}".encode("ascii")
+    if line not in sums.read_bytes().splitlines():
+        raise ValueError(
+            "A file of a preset must be as it was written. Received: "
+            f"{path}, which is not what {_SUMS} says. Save the preset again; "
+            f"if the change is yours, remove {_SUMS}."
+        )
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _numbered(variables):

@@ -60,3 +60,27 @@ def test_places_of_no_file_are_refused(tmp_path, name, error, message):
     with pytest.raises(error, match=message):
         files.write_whole(tmp_path / name, b"")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, room):
+    path = tmp_path / "page.html"
+    files.write_whole(path, b"old")
+    with room(1000), pytest.raises(OSError, match=r"\[Errno .*page.html"):
+        files.write_whole(path, b"x" * 5000)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_places_are_checked_before_the_work(tmp_path):
+    assert files.check_place(tmp_path / "x.GIF", (".gif",)).name == "x.GIF"
+    with pytest.raises(ValueError, match=r"in one of \['.gif'\].*x.mp4"):
+        files.check_place(tmp_path / "x.mp4", (".gif",))
+
+
+def test_a_folder_has_one_user_at_a_time(tmp_path):
+    with files.sole_user(tmp_path):
+        with pytest.raises(BlockingIOError, match="by one process at a time"):
+            with files.sole_user(tmp_path):
+                pass
+    with files.sole_user(tmp_path):
+        assert not list(tmp_path.iterdir())
