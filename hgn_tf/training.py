@@ -3,16 +3,22 @@
 import csv
 import io
 import pathlib
+import re
 import resource
+import tempfile
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
 
 from hgn_tf import files
 
-CHECKPOINT_SUFFIX = ".weights.h5"
+CHECKPOINT_SUFFIX = ".keras"
+# Those of earlier versions are read too: weights alone, without checksums.
+_CHECKPOINT = re.compile(r"\d+\.(keras|weights\.h5)")
+_WEIGHTS = "model.weights.h5"  # what Keras calls them in its archive
 _KEPT_CHECKPOINTS = 2
 
 
@@ -25,17 +31,19 @@ def fit(
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
     max_dropped_steps: int = 100,
     verbose: int | str = "auto",
+    notes: Mapping[str, str] | None = None,
     **kwargs,
 ) -> None:
     """`model.fit` up to `num_steps`, from wherever the run folder stands.
 
-    A checkpoint holds the weights, the optimiser and all counters in one file
-    that is written whole and renamed. With batches that depend on the step
-    alone, a run that was killed at any moment and started again ends at the
-    weights of the uninterrupted run, on the same machine.
+    A checkpoint is the model as `model.save` writes it, with the optimiser and
+    all counters, in one file with checksums that is written whole and renamed.
+    With batches that depend on the step alone, a run that was killed at any
+    moment and started again ends at the weights of the uninterrupted run, on
+    the same machine.
 
     Args:
-      model: Model, compiled and built.
+      model: Model, compiled and built, that Keras can save.
       batches: Callable first_step -> endless dataset from that step on.
       run_dir: Folder for checkpoints, `log.csv` and TensorBoard's logs.
       num_steps: Total number of steps, a multiple of `steps_per_epoch`.
@@ -43,10 +51,14 @@ def fit(
       callbacks: Further Keras callbacks.
       max_dropped_steps: Largest number of steps with non-finite gradients.
       verbose: Verbosity of `model.fit`.
+      notes: Columns of `log.csv` with the same text in every row: what the
+        machine decided, for one.
       **kwargs: Further arguments of `model.fit`, such as `validation_data`.
     Raises:
       ValueError: if `num_steps` is not a positive multiple of
-        `steps_per_epoch`, or a checkpoint cannot be read.
+        `steps_per_epoch`, Keras cannot save the model, or a checkpoint or
+        the log cannot be read.
+      BlockingIOError: if another process trains in the folder.
       ArithmeticError: if more than `max_dropped_steps` steps were dropped.
     """
     if steps_per_epoch < 1 or num_steps < 1 or num_steps % steps_per_epoch:
@@ -54,34 +66,50 @@ def fit(
             "`num_steps` must be a positive multiple of `steps_per_epoch`. "
             f"Received: {num_steps} and {steps_per_epoch}."
         )
+    _check_saveable(model)
     run_dir.mkdir(parents=True, exist_ok=True)
-    # The optimiser's slots must exist before weights are loaded into them.
-    model.optimizer.build(model.trainable_variables)
-    epoch = restore(model, run_dir)
-    log = run_dir / "log.csv"
-    _trim_log(log, epoch)
-    model.fit(
-        batches(epoch * steps_per_epoch),
-        epochs=num_steps // steps_per_epoch,
-        initial_epoch=epoch,
-        steps_per_epoch=steps_per_epoch,
-        verbose=verbose,
-        callbacks=[
-            DroppedSteps(max_dropped_steps),
-            *callbacks,
-            Cost(),
-            keras.callbacks.CSVLogger(log, append=True),
-            *_tensorboard(run_dir),
-            Checkpoint(run_dir),
-        ],
-        **kwargs,
-    )
+    with files.sole_user(run_dir):
+        # The optimiser's slots must exist before weights are loaded into them.
+        model.optimizer.build(model.trainable_variables)
+        epoch = restore(model, run_dir)
+        model.fit(
+            batches(epoch * steps_per_epoch),
+            epochs=num_steps // steps_per_epoch,
+            initial_epoch=epoch,
+            steps_per_epoch=steps_per_epoch,
+            verbose=verbose,
+            callbacks=[
+                DroppedSteps(max_dropped_steps),
+                *callbacks,
+                Cost(),
+                Log(run_dir / "log.csv", notes),
+                *_tensorboard(run_dir),
+                Checkpoint(run_dir),
+            ],
+            **kwargs,
+        )
+
+
+def _check_saveable(model):
+    """Before the first epoch is trained, not after it."""
+    try:
+        keras.saving.serialize_keras_object(model)
+    except Exception as error:  # of an own part
+        raise ValueError(
+            "The model must be one that Keras can save, for its checkpoints: "
+            "own parts need a `get_config`. Received: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def checkpoints(run_dir: pathlib.Path) -> list[pathlib.Path]:
     """The run's checkpoints, oldest first; none that is still being written."""
     folder = run_dir / "checkpoints"
-    return sorted(folder.glob(f"[0-9]*{CHECKPOINT_SUFFIX}"))
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(
+        (path for path in paths if _CHECKPOINT.fullmatch(path.name)),
+        key=_epoch,
+    )
 
 
 def restore(model: keras.Model, run_dir: pathlib.Path) -> int:
@@ -94,26 +122,41 @@ def restore(model: keras.Model, run_dir: pathlib.Path) -> int:
     if not paths:
         return 0
     try:
-        model.load_weights(paths[-1])
-    except (OSError, KeyError, ValueError) as error:
+        _load_weights(model, paths[-1])
+    except Exception as error:  # whatever altered bytes lead to
         older = "the one before it" if len(paths) > 1 else "the start"
-        raise ValueError(
-            "A checkpoint must be whole and of this model. Received: "
-            f"{paths[-1]}, which cannot be read ({error}). Remove it to go on "
-            f"from {older}."
+        raise files.not_whole(
+            paths[-1],
+            error,
+            f"Remove it to go on from {older}.",
+            "A checkpoint must be whole and of this model",
         ) from error
     return _epoch(paths[-1])
 
 
+def _load_weights(model, path):
+    if path.suffix != CHECKPOINT_SUFFIX:
+        model.load_weights(path)
+        return
+    # Keras reads pieces of the archive, and so compares no checksum.
+    with (
+        zipfile.ZipFile(path) as archive,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        model.load_weights(archive.extract(_WEIGHTS, folder))
+
+
 def _epoch(checkpoint):
-    return int(checkpoint.name.removesuffix(CHECKPOINT_SUFFIX))
+    return int(checkpoint.name.partition(".")[0])
 
 
 class Checkpoint(keras.callbacks.Callback):
     """Saves model and optimiser at the end of each epoch, in one file.
 
     Keras's BackupAndRestore keeps the weights and the epoch in two files: a
-    kill between the two writes would resume at the wrong step.
+    kill between the two writes would resume at the wrong step. Weights alone,
+    as `save_weights` writes them, have no checksum, and on a full disk HDF5
+    takes the process down; an archive is put together in memory.
     """
 
     def __init__(self, run_dir: pathlib.Path):
@@ -127,7 +170,7 @@ class Checkpoint(keras.callbacks.Callback):
                 path.unlink()
         path = self._folder / f"{epoch + 1:06d}{CHECKPOINT_SUFFIX}"
         with files.replacing(path) as partial:
-            self.model.save_weights(partial)
+            self.model.save(partial)
         for old in checkpoints(self._folder.parent)[:-_KEPT_CHECKPOINTS]:
             old.unlink()
 
@@ -152,6 +195,38 @@ class DroppedSteps(keras.callbacks.Callback):
             )
 
 
+class Log(keras.callbacks.Callback):
+    """Writes log.csv anew after each epoch: a row per epoch, by name of column.
+
+    Keras's CSVLogger appends. What a kill left of a row would stay there, and
+    columns of another version would stand under the wrong titles.
+    """
+
+    def __init__(
+        self, path: pathlib.Path, notes: Mapping[str, str] | None = None
+    ):
+        super().__init__()
+        self._path = path
+        self._notes = dict(notes or {})
+        self._rows = _rows(path) if path.exists() else []
+
+    def on_epoch_end(self, epoch, logs=None):
+        # Rows of epochs that the checkpoint does not hold are made again.
+        self._rows = [
+            row
+            for row in self._rows
+            if (row["epoch"] or "").isdigit() and int(row["epoch"]) < epoch
+        ]
+        row = {**dict(sorted((logs or {}).items())), **self._notes}
+        self._rows.append({"epoch": str(epoch), **row})
+        names = dict.fromkeys(name for row in self._rows for name in row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        files.write_whole(self._path, text.getvalue().encode("utf-8"))
+
+
 class Cost(keras.callbacks.Callback):
     """Adds the cost to the logs, so that a resumed run can add it up.
 
@@ -174,28 +249,31 @@ def peak_memory_mb() -> float:
 
 
 def read_log(path: pathlib.Path) -> list[dict[str, str]]:
-    """The rows of a log.csv."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """The rows of a log.csv.
 
-
-def _trim_log(path, epoch):
-    """Drops rows of epochs that the checkpoint does not hold."""
-    if not path.exists():
-        return
-    rows = [
-        row
-        for row in read_log(path)
-        if (row["epoch"] or "").isdigit() and int(row["epoch"]) < epoch
-    ]
+    Raises: ValueError: if it has none, or cannot be read.
+    """
+    rows = _rows(path)
     if not rows:
-        path.unlink()
-        return
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_whole(path, text.getvalue().encode("utf-8"))
+        raise ValueError(
+            "A log must have a row per epoch. Received: "
+            f"{path}, which has none; train again, in another folder."
+        )
+    return rows
+
+
+def _rows(path):
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if any("epoch" not in row for row in rows):
+            raise ValueError("no column of epochs")
+    except (ValueError, csv.Error) as error:  # of UTF-8 too
+        raise files.not_whole(
+            path, error, "Remove it, and only its rows are lost."
+        ) from error
+    # What stands behind the last title has no name.
+    return [{k: v for k, v in row.items() if k is not None} for row in rows]
 
 
 def _tensorboard(run_dir):

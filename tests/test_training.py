@@ -101,7 +101,7 @@ def resumed(request, tmp_path_factory):
     # What a kill in the middle of a write leaves behind.
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
-    (checkpoints / "partial-000009.weights.h5").write_bytes(b"half")
+    (checkpoints / "partial-000009.keras").write_bytes(b"half")
     # A kill after the log was written and before the checkpoint was.
     log = folder / "log.csv"
     if log.exists():
@@ -129,7 +129,7 @@ def test_a_finished_run_is_left_as_it_is(whole):
 
 def test_two_checkpoints_are_kept_and_nothing_half_written(whole):
     names = [path.name for path in (whole[0] / "checkpoints").iterdir()]
-    assert sorted(names) == ["000002.weights.h5", "000003.weights.h5"]
+    assert sorted(names) == ["000002.keras", "000003.keras"]
 
 
 def test_a_checkpoint_cut_in_half_is_named_with_the_remedy(whole, tmp_path):
@@ -141,6 +141,65 @@ def test_a_checkpoint_cut_in_half_is_named_with_the_remedy(whole, tmp_path):
     last.unlink()
     for left, right in zip(weights(run(folder)), whole[1], strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_a_full_disk_stops_a_run_in_one_line_and_it_goes_on(
+    tmp_path, whole, room
+):
+    with room(9000), pytest.raises(OSError, match="000001.keras"):
+        run(tmp_path)
+    assert not [*(tmp_path / "checkpoints").iterdir()]
+    for left, right in zip(weights(run(tmp_path)), whole[1], strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert len(training.read_log(tmp_path / "log.csv")) == 3
+
+
+def test_weights_of_an_earlier_version_are_gone_on_from(whole, tmp_path):
+    model = make_model()
+    model.optimizer.build(model.trainable_variables)
+    training.restore(model, whole[0])
+    (tmp_path / "checkpoints").mkdir()
+    model.save_weights(tmp_path / "checkpoints" / "000003.weights.h5")
+    for left, right in zip(weights(run(tmp_path)), whole[1], strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_rows_of_other_columns_keep_their_titles(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,loss\n0,0.5\n1,0.25,9\n2,0")
+    log = training.Log(path, {"note": "half"})
+    log.on_epoch_end(2, {"zeta": 3.0, "alpha": 1.0})
+    first, second, third = training.read_log(path)
+    assert first["loss"] == "0.5" and first["note"] == ""
+    assert second["loss"] == "0.25" and second["epoch"] == "1"
+    assert third == {
+        "epoch": "2",
+        "loss": "",
+        "alpha": "1.0",
+        "zeta": "3.0",
+        "note": "half",
+    }
+
+
+def test_two_runs_in_one_folder_are_told(tmp_path):
+    with training.files.sole_user(tmp_path):
+        with pytest.raises(BlockingIOError, match="one process at a time"):
+            run(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_cannot_be_saved_is_told_before_it_is_trained(tmp_path):
+    class Own(keras.layers.Layer):
+        def __init__(self, function):
+            super().__init__()
+
+    model = make_model()
+    model.extra = Own(lambda x: x)
+    model.get_config = lambda: {
+        "extra": keras.saving.serialize_keras_object(model.extra)
+    }
+    with pytest.raises(ValueError, match="Keras can save.*`get_config`"):
+        training.fit(model, batches, tmp_path, STEPS, PER_EPOCH, verbose=0)
 
 
 def test_too_many_dropped_steps_stop_the_run(tmp_path):
