@@ -47,6 +47,8 @@ class Result:
       wall_seconds: Seconds of training.
       cpu_seconds: CPU-seconds of training.
       peak_memory_mb: Largest resident memory of the process.
+      picture_dtype: Dtype policy of encoder and decoder, of those that have
+        some; None where it was not recorded.
     """
 
     experiment: str
@@ -60,6 +62,7 @@ class Result:
     wall_seconds: float
     cpu_seconds: float
     peak_memory_mb: float
+    picture_dtype: str | None = None
 
     def write(self, path: pathlib.Path) -> None:
         """Writes the JSON."""
@@ -130,9 +133,9 @@ def run_table(
     for run in runs:
         path = results_dir / f"{run.name}.json"
         if find_result(path, run.config) is None:
-            result = make(run, runs_dir / run.name)
+            # First, for a place that cannot be written to is told at once.
             results_dir.mkdir(parents=True, exist_ok=True)
-            result.write(path)
+            make(run, runs_dir / run.name).write(path)
         yield read_result(path)
 
 
@@ -150,9 +153,41 @@ def read_result(path: pathlib.Path) -> Result:
         ) from error
 
 
-def read_results(folder: pathlib.Path) -> list[Result]:
-    """The results in a folder, in the order of their names."""
-    return [read_result(path) for path in sorted(folder.glob("*.json"))]
+def read_results(
+    folder: pathlib.Path, kind: type, varying: Sequence[str]
+) -> list[Result]:
+    """The results in a table's folder, in the order of their names.
+
+    A setting that is younger than a result is there as its default.
+
+    Args:
+      folder: Folder of the JSON files.
+      kind: Dataclass of the settings.
+      varying: Settings that the runs of a row differ in.
+    Raises: ValueError: if the runs of a row differ in another one.
+    """
+    known = {
+        field.name: field.default
+        for field in dataclasses.fields(kind)
+        if field.default is not dataclasses.MISSING
+    }
+    found = [
+        dataclasses.replace(result, config=known | result.config)
+        for result in map(read_result, sorted(folder.glob("*.json")))
+    ]
+    free = dict.fromkeys(varying)
+    firsts: dict[tuple, Result] = {}
+    for result in found:
+        row = result.model, "dataset" in free or result.dataset
+        first = firsts.setdefault(row, result)
+        if first.config | free != result.config | free:
+            raise ValueError(
+                "The results of a model must have the same settings. "
+                f"Received: {result.model} of {first.dataset}, seed "
+                f"{first.seed}, and of {result.dataset}, seed "
+                f"{result.seed}, in {folder}. Remove one."
+            )
+    return found
 
 
 def find_result(path: pathlib.Path, config: Any) -> Result | None:
@@ -286,14 +321,17 @@ def check_settings(changes: dict, kind: type) -> None:
 def check_folder(config: Any, run_dir: pathlib.Path) -> None:
     """A run's folder is new, empty, or of the same run.
 
-    Raises: ValueError: if it holds another run or other things.
+    Raises:
+      ValueError: if it holds another run or other things.
+      BlockingIOError: if another process trains in it.
     """
     if not run_dir.exists():
         return
     # A start that was killed may leave the half of a file, and no more.
     if all(files.is_partial(path) for path in run_dir.iterdir()):
         return
-    there = read_config(run_dir, type(config))
+    with files.sole_user(run_dir):
+        there = read_config(run_dir, type(config))
     if there != config:
         ours, theirs = dataclasses.asdict(config), dataclasses.asdict(there)
         differing = [name for name in ours if ours[name] != theirs[name]]
@@ -308,6 +346,35 @@ def save_model(model: keras.Model, run_dir: pathlib.Path) -> None:
     """Writes model.keras into a run's folder."""
     with files.replacing(run_dir / "model.keras") as partial:
         model.save(partial)
+
+
+def load_model(run_dir: pathlib.Path, command: str = "") -> keras.Model:
+    """The trained model of a run's folder.
+
+    Args:
+      run_dir: Folder of the run.
+      command: Command that trains it, if there is one of its own.
+    Raises: ValueError: if the model is not trained yet, or its file is not
+      whole.
+    """
+    path = run_dir / "model.keras"
+    if not path.exists():
+        remedy = f"; go on with `{command}`" if command else ""
+        raise ValueError(
+            f"A run must be trained to its end first. Received: {run_dir}, "
+            f"without {path.name}{remedy}."
+        )
+    try:
+        files.check_archive(path)
+        return keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # whatever altered bytes lead to
+        raise files.not_whole(
+            path,
+            error,
+            "Remove it and train again: the checkpoints are kept, so that "
+            "takes no time.",
+            "A model file must be whole",
+        ) from error
 
 
 def in_own_process(function: Callable[..., _T], *arguments: Any) -> _T:
@@ -363,16 +430,35 @@ def is_mistake(error: BaseException) -> bool:
     return package in _PACKAGES and instruction == dis.opmap["RAISE_VARARGS"]
 
 
-def costs(log: Sequence[Mapping[str, str]]) -> dict[str, float]:
+class Costs(typing.TypedDict):
+    """The cost of training, as fields of a Result."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_mb: float
+
+
+def costs(log: Sequence[Mapping[str, str]]) -> Costs:
     """The cost of training, as fields of a Result.
 
     Args:
       log: Rows of log.csv, one per epoch.
+    Raises: ValueError: if one has no such numbers.
     """
+    found: dict[str, list[float]] = {}
+    for name in ("wall_seconds", "cpu_seconds", "peak_memory_mb"):
+        try:
+            found[name] = [float(row[name]) for row in log]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"Each row of a log.csv must have a number of `{name}`. "
+                f"Received: {type(error).__name__}: {error}; train again, in "
+                "another folder."
+            ) from error
     return {
-        "wall_seconds": sum(float(row["wall_seconds"]) for row in log),
-        "cpu_seconds": sum(float(row["cpu_seconds"]) for row in log),
-        "peak_memory_mb": max(float(row["peak_memory_mb"]) for row in log),
+        "wall_seconds": sum(found["wall_seconds"]),
+        "cpu_seconds": sum(found["cpu_seconds"]),
+        "peak_memory_mb": max(found["peak_memory_mb"]),
     }
 
 

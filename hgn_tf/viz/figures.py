@@ -6,6 +6,7 @@ Ito, which colour-blind readers tell apart; lines differ in dashes as well.
 Videos are [time, height, width, 3], uint8 or floats in [0, 1].
 """
 
+import io
 import os
 import pathlib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from hgn_tf.files import write_whole
 from hgn_tf.viz.gif import side_by_side, to_uint8, write_gif
 
 # Blue, vermilion, green, purple, orange, sky blue.
@@ -59,6 +61,23 @@ STYLE = {
     "legend.fontsize": 9,
     "figure.constrained_layout.use": True,
 }
+
+
+def write_figure(
+    path: str | os.PathLike, figure: Figure, dpi: int = 100
+) -> pathlib.Path:
+    """Writes a figure, whole or not at all.
+
+    Args:
+      path: Place of the picture, whose suffix says its format.
+      figure: Figure.
+      dpi: Dots per inch.
+    Returns: The path.
+    """
+    data = io.BytesIO()
+    suffix = pathlib.Path(path).suffix
+    figure.savefig(data, format=suffix[1:].lower(), dpi=dpi)
+    return write_whole(path, data.getvalue())
 
 
 @matplotlib.rc_context(STYLE)

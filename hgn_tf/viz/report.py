@@ -11,7 +11,6 @@ import math
 import os
 import pathlib
 import re
-import zipfile
 
 import jinja2
 import markupsafe
@@ -19,7 +18,7 @@ import matplotlib
 import numpy as np
 
 from hgn_tf.evaluation import METRICS, SPEEDS, YARDSTICKS, error_key
-from hgn_tf.files import write_whole
+from hgn_tf.files import read_arrays, write_whole
 from hgn_tf.viz import figures
 from hgn_tf.viz.gif import data_uri, frame_sheet, side_by_side
 
@@ -87,10 +86,9 @@ def _read_run(run_dir):
 
 def _parse(run_dir, name, read):
     """read(path), or ValueError with the command that makes the file anew."""
-    errors = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
     try:
         return read(run_dir / name)
-    except errors as error:
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
         command = FILES[name].format(run=run_dir)
         raise ValueError(
             f"{name} must be what `{command}` writes. "
@@ -112,8 +110,7 @@ def _read_results(path):
 
 def _read_arrays(path):
     """evaluation.npz as a dict."""
-    with path.open("rb") as file, np.load(file) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    arrays = read_arrays(path)
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
         raise ValueError(f"arrays missing: {missing}")

@@ -131,6 +131,16 @@ def test_another_budget_has_files_of_its_own(trained, tmp_path):
     assert "500,000 steps" in theirs and "500,000 steps" not in ours
 
 
+def test_a_row_is_of_one_table(trained, tmp_path):
+    make_tables(tmp_path, ["hgn_leapfrog"], num_seeds=2)
+    assert trained == [f"mass_spring-hgn_leapfrog-{seed}" for seed in (0, 1)]
+    make_tables(tmp_path, ["hgn_forecast"])
+    assert trained[2:] == ["mass_spring-hgn_forecast-0"]
+    assert not {*VARIANTS} & {*FORECAST}
+    with pytest.raises(ValueError, match="'hgn_forecast'.*'hgn_forecasts'"):
+        make_tables(tmp_path, ["hgn_forecasts"])
+
+
 def test_seeds_that_differ_are_counted(trained, tmp_path):
     text = make_tables(tmp_path, ["pixel_hnn"], num_seeds=3)
     assert "| pixel_hnn, 2 of 3 collapsed |" in text
@@ -177,7 +187,7 @@ def test_the_tables_say_what_was_measured(trained, tmp_path):
         rows["noise floor"][2] == f"{PRINTED.index('noise_floor_mse_e4'):.2f}"
     )
     forecast = text.partition("## 25 frames")[2].partition("## ")[0]
-    assert forecast.count("hgn_leapfrog") == 1 and "hgn_euler" not in forecast
+    assert forecast.count("hgn_forecast") == 1 and "hgn_euler" not in forecast
     assert forecast.count("pixel_hnn") == 2
     assert "| mass_spring | frozen last seen frame |" in forecast
 

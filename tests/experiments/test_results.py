@@ -8,6 +8,7 @@ from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import table as hgn_table
 from hgn_tf.experiments.hnn import config as hnn_config
 from hgn_tf.experiments.hnn import table as hnn_table
+from hgn_tf.experiments.nhf import config as nhf_config
 from hgn_tf.experiments.nhf import table as nhf_table
 
 RESULTS = pathlib.Path(__file__).parent.parent.parent / "results"
@@ -20,12 +21,14 @@ def table_1():
 
 
 def hnn():
-    results = runs.read_results(RESULTS / "hnn_table")
+    results = runs.read_results(
+        RESULTS / "hnn_table", hnn_config.Config, ("seed",)
+    )
     return hnn_table.format_tables(results) + "\n"
 
 
 def nhf(name):
-    results = runs.read_results(RESULTS / name)
+    results = runs.read_results(RESULTS / name, nhf_config.Config, ("seed",))
     return nhf_table.format_tables(results, name) + "\n"
 
 

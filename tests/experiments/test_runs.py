@@ -102,6 +102,16 @@ def test_a_result_is_what_was_written(tmp_path):
         runs.read_result(tmp_path / "x.json")
 
 
+def test_a_result_of_an_earlier_version_is_read(tmp_path):
+    path = tmp_path / "x.json"
+    runs.Result(**FIELDS, picture_dtype="mixed_bfloat16").write(path)
+    assert runs.read_result(path).picture_dtype == "mixed_bfloat16"
+    older = runs.files.read_json(path)
+    del older["picture_dtype"]
+    runs.files.write_json(path, older)
+    assert runs.read_result(path).picture_dtype is None
+
+
 def test_a_table_makes_what_it_lacks(tmp_path):
     def make(run, folder):
         made.append(folder.name)

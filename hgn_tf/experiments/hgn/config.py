@@ -183,6 +183,13 @@ BUDGETS: dict[str, _Settings] = {
 _LOWEST = {
     "filters": 1,
     "latent_size": 0,
+    "num_decoded_frames": 0,
+    "rollout_steps": 0,
+    "shortest_window": 0,
+    "geco_limit": 1.0,
+    "num_steps": 1,
+    "steps_per_epoch": 1,
+    "batch_size": 1,
     "learning_rate": 0.0,
     "final_learning_rate": 0.0,
 }
@@ -213,7 +220,8 @@ VARIANTS: dict[str, _Settings] = {
 }
 
 # The second table: 25 frames from the first 5. A pixel HNN sees two in either.
-FORECAST: dict[str, _Settings] = {"hgn_leapfrog": {"num_inference_frames": 5}}
+# A name is of one table, so that a row can be asked for.
+FORECAST: dict[str, _Settings] = {"hgn_forecast": {"num_inference_frames": 5}}
 TABLES = {"table1": VARIANTS, "table1_forecast": FORECAST}
 
 
@@ -275,12 +283,43 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
     runs.check_seed(config.seed)
     # What Keras would complain of in words of its own.
     for name, lowest in _LOWEST.items():
-        if getattr(config, name) < lowest:
+        # A NaN is not below it either.
+        if not lowest <= getattr(config, name) < float("inf"):
             raise ValueError(
-                f"`{name}` must be at least {lowest}. Received: "
+                f"`{name}` must be at least {lowest}, and finite. Received: "
                 f"{getattr(config, name)}."
             )
     return config
+
+
+def check_config(config: Config, builder: tfds_physics.PhysicsVideo) -> None:
+    """Checks of a run all that can be checked before its dataset is made.
+
+    Args:
+      config: Settings of the run.
+      builder: Builder of its dataset, prepared or not.
+    Raises: ValueError: if the settings fit no model, or not the dataset.
+    """
+    recipe = builder.recipe
+    highest = {"batch_size": builder.builder_config.sizes["train"]}
+    if config.model == "hgn":
+        highest["num_inference_frames"] = recipe.num_frames
+        highest["num_decoded_frames"] = len(recipe.times("train"))
+    for name, limit in highest.items():
+        if getattr(config, name) > limit:
+            raise ValueError(
+                f"`{name}` must be at most {limit}, for so many are in "
+                f"{config.dataset}. Received: {getattr(config, name)}."
+            )
+    steps = min(config.steps_per_epoch, config.num_steps)
+    if config.num_steps % steps:
+        raise ValueError(
+            "`num_steps` must be a multiple of `steps_per_epoch`. Received: "
+            f"{config.num_steps} and {config.steps_per_epoch}."
+        )
+    _learning_rate(config)
+    # The tolerance on data that are not there yet does not matter here.
+    _put_together(config, recipe, config.tolerance, 1.0)
 
 
 def train_command(config: Config, run_dir: pathlib.Path) -> str:
@@ -310,23 +349,34 @@ def make_model(
       ValueError: if there is no such model or form.
       ValueError: if a constant image meets the tolerance.
     """
-    kinds = {"hgn": _make_hgn, "pixel_hnn": _make_pixel_hnn}
-    if config.model not in kinds:
-        raise ValueError(
-            f"`model` must be one of {list(kinds)}. Received: {config.model!r}."
-        )
-    model = kinds[config.model](config, builder)
+    recipe = builder.recipe
+    measured = (
+        measure_data(builder, config.tolerance)
+        if config.model == "hgn"
+        else (config.tolerance, 1.0)
+    )
+    model = _put_together(config, recipe, *measured)
     model.compile(keras.optimizers.Adam(_learning_rate(config)))
-    size = builder.recipe.image_size
-    model.build((None, builder.recipe.num_frames, size, size, 3))
+    size = recipe.image_size
+    model.build((None, recipe.num_frames, size, size, 3))
     return model
 
 
-def _make_hgn(config, builder):
-    recipe = builder.recipe
+def _put_together(config, recipe, tolerance, unit):
+    """The model, neither compiled nor built."""
+    if config.model == "hgn":
+        return _make_hgn(config, recipe, tolerance, unit)
+    if config.model == "pixel_hnn":
+        return _make_pixel_hnn(config, recipe)
+    raise ValueError(
+        "`model` must be one of ['hgn', 'pixel_hnn']. Received: "
+        f"{config.model!r}."
+    )
+
+
+def _make_hgn(config, recipe, tolerance, unit):
     size = config.latent_size or recipe.system.dof
     dtype = picture_dtype(config)
-    tolerance, unit = measure_data(builder, config.tolerance)
     parts = _networks(
         config.form,
         {
@@ -398,8 +448,7 @@ def picture_dtype(config: Config) -> str:
     return "mixed_bfloat16" if choices[config.half_precision] else "float32"
 
 
-def _make_pixel_hnn(config, builder):
-    recipe = builder.recipe
+def _make_pixel_hnn(config, recipe):
     size, latent_size = recipe.image_size, 2 * recipe.system.dof
     parts = _networks(
         config.form,

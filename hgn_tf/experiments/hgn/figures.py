@@ -108,8 +108,8 @@ def write_figures(
     out_dir.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures.items():
-        paths.append(out_dir / f"{system}-{name}.png")
-        figure.savefig(paths[-1], dpi=100)
+        path = out_dir / f"{system}-{name}.png"
+        paths.append(plots.write_figure(path, figure))
     return paths
 
 

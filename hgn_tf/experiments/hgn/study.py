@@ -15,7 +15,7 @@ from hgn_tf.experiments.hgn.config import (
     Config,
     make_config,
 )
-from hgn_tf.experiments.hgn.table import by_model, far_keys
+from hgn_tf.experiments.hgn.table import VARYING, by_model, far_keys
 from hgn_tf.experiments.runs import Result
 from hgn_tf.files import write_whole
 
@@ -54,7 +54,8 @@ def make_study(
       progress: Called with a line after each run.
       **changes: Settings of all runs.
     Returns: the table as Markdown.
-    Raises: ValueError: for an unknown system or row, or no seed.
+    Raises: ValueError: for an unknown system or row, no seed, or results of
+      one row with several settings.
     """
 
     def make(run, folder):
@@ -74,7 +75,8 @@ def make_study(
             f"{result.metrics['energy_r2']:.3f}, backward "
             f"{result.metrics['backward_mse_e4']:.1f}e-4"
         )
-    text = format_study(runs.read_results(results_dir / _NAME))
+    results = runs.read_results(results_dir / _NAME, Config, VARYING)
+    text = format_study(results)
     write_whole(results_dir / f"{_NAME}.md", text.encode("utf-8"))
     return text
 

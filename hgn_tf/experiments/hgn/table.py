@@ -4,7 +4,6 @@ All models of a table get the same number of steps, batches of the same videos,
 and a budget's schedule. A table that was stopped goes on where it was.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,6 +20,7 @@ from hgn_tf.experiments import runs, tables
 from hgn_tf.experiments.hgn import train
 from hgn_tf.experiments.hgn.config import (
     DATASETS,
+    FORECAST,
     SYSTEMS,
     TABLES,
     VARIANTS,
@@ -50,6 +50,9 @@ PAPER = {
         (15.22, 62.77),
     ),
 }
+
+# What the runs of a row differ in.
+VARYING = ("seed", "dataset")
 
 # The results of the seeds of each system and model.
 Groups = dict[tuple[str, str], list[Result]]
@@ -128,7 +131,8 @@ def make_tables(
       budget: A key of DATASETS.
       systems: Names in SYSTEMS; None for all.
       num_seeds: Number of seeds, 0 .. num_seeds - 1.
-      models: Rows; None for all. A table without such a row is left out.
+      models: Rows of VARIANTS and FORECAST; None for all. A table without such
+        a row is left out.
       results_dir: Folder of table1.md, table1/ and table1_forecast/; of a
         budget other than cpu, table1_paper.md and so on.
       data_dir: TFDS's folder; None for its default.
@@ -143,23 +147,27 @@ def make_tables(
       several, or figures of a run whose result alone is there.
     """
     name = in_budget("table1", budget)
+    runs.check_names("models", models or (), [*VARIANTS, *FORECAST])
+    wanted = {
+        table: [model for model in rows if model in (models or rows)]
+        for table, rows in TABLES.items()
+    }
     if figures:
         # Said before hours of training; runs that are to come leave folders.
         done = results_dir / name
         check_folders(
             runs_dir / name / run.name
-            for run in list_runs(budget, systems, 1, models, **changes)
+            for run in list_runs(
+                budget, systems, 1, wanted["table1"], **changes
+            )
             if runs.find_result(done / f"{run.name}.json", run.config)
         )
-    for table, rows in TABLES.items():
-        wanted = [model for model in models or rows if model in rows]
-        if table != "table1" and not wanted:
-            continue
+    for table, rows in wanted.items():
         for result in run(
             budget,
             systems,
             num_seeds,
-            wanted if table != "table1" else models,
+            rows,
             table,
             results_dir / in_budget(table, budget),
             runs_dir / in_budget(table, budget),
@@ -176,9 +184,13 @@ def make_tables(
     results = read_results(results_dir, budget)
     text = format_tables(results["table1"], results["table1_forecast"])
     write_whole(results_dir / f"{name}.md", text.encode("utf-8"))
-    for system in (systems or SYSTEMS) if figures else ():
+    for system in (systems or SYSTEMS) if figures and wanted["table1"] else ():
         paths = write_figures(
-            system, runs_dir / name, results_dir / name, models, data_dir
+            system,
+            runs_dir / name,
+            results_dir / name,
+            wanted["table1"],
+            data_dir,
         )
         progress(f"wrote {', '.join(map(str, paths))}")
     return text
@@ -236,9 +248,10 @@ def list_runs(
     runs.check_names("table", [table], TABLES)
     runs.check_names("systems", systems or (), SYSTEMS)
     rows = TABLES[table]
-    runs.check_names("models", models or (), rows)
+    models = list(rows) if models is None else models
+    runs.check_names("models", models, rows)
     return runs.list_runs(
-        {system: models or rows for system in systems or SYSTEMS},
+        {system: models for system in systems or SYSTEMS},
         num_seeds,
         lambda system, model, seed: make_config(
             DATASETS[budget].format(system),
@@ -256,36 +269,13 @@ def in_budget(table: str, budget: str) -> str:
 def read_results(
     results_dir: pathlib.Path, budget: str
 ) -> dict[str, list[Result]]:
-    """Table -> results of a budget in its folder, in the order of names.
-
-    A setting that is younger than a result is there as its default.
-
-    Raises: ValueError: if those of one model have several settings.
-    """
-    known = {field.name: field.default for field in dataclasses.fields(Config)}
-    found = {}
-    for table in TABLES:
-        folder = results_dir / in_budget(table, budget)
-        found[table] = [
-            dataclasses.replace(result, config=known | result.config)
-            for result in runs.read_results(folder)
-        ]
-        firsts: dict[str, Result] = {}
-        for result in found[table]:
-            first = firsts.setdefault(result.model, result)
-            if _settings(first) != _settings(result):
-                raise ValueError(
-                    "The results of a model must have the same settings. "
-                    f"Received: {result.model} of {first.dataset}, seed "
-                    f"{first.seed}, and of {result.dataset}, seed "
-                    f"{result.seed}, in {folder}. Remove one."
-                )
-    return found
-
-
-def _settings(result):
-    """All but what the runs of a row differ in."""
-    return result.config | {"seed": None, "dataset": None}
+    """Table -> results of a budget in its folder, in the order of names."""
+    return {
+        table: runs.read_results(
+            results_dir / in_budget(table, budget), Config, VARYING
+        )
+        for table in TABLES
+    }
 
 
 def format_tables(results: list[Result], forecasts: list[Result]) -> str:
@@ -419,7 +409,7 @@ def _forecast(forecasts, groups):
     for system in SYSTEMS:
         rows = {
             model: group
-            for (of, model), group in {**groups, **forecasts}.items()
+            for (of, model), group in {**forecasts, **groups}.items()
             if of == system
             and all("forecast_mse_e4" in result.metrics for result in group)
         }

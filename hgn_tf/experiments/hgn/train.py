@@ -10,8 +10,8 @@ from hgn_tf import data, evaluation, files, presets, training, validation
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn.config import (
     Config,
+    check_config,
     make_model,
-    picture_dtype,
     train_command,
 )
 from hgn_tf.models.hgn import HGN
@@ -37,15 +37,20 @@ def train(
       verbose: Verbosity of `model.fit`.
       progress: Callable that gets lines on what validation compares with.
     Returns: The trained model, which is also in `model.keras`.
-    Raises: ValueError: if the folder holds another run or other things.
+    Raises:
+      ValueError: if the folder holds another run or other things, or the
+        settings fit no model or not the dataset.
+      BlockingIOError: if another process trains in the folder.
     """
     builder = data.get_builder(config.dataset, data_dir, num_workers)
     runs.check_folder(config, run_dir)
+    check_config(config, builder)
     builder.download_and_prepare()
     keras.utils.set_random_seed(config.seed)
     model = make_model(config, builder)
-    if config.model == "hgn" and config.half_precision != "off":
-        progress(f"encoder and decoder compute in {picture_dtype(config)}")
+    dtype = _picture_dtype(model)
+    if config.half_precision != "off":
+        progress(f"encoder and decoder compute in {dtype}")
     # Only now: settings that make no model must not take the folder.
     run_dir.mkdir(parents=True, exist_ok=True)
     files.write_json(run_dir / "config.json", dataclasses.asdict(config))
@@ -77,6 +82,7 @@ def train(
         min(config.steps_per_epoch, config.num_steps),
         callbacks=tuple(law),
         verbose=verbose,
+        notes={"picture_dtype": dtype},
         validation_data=held_out,
     )
     runs.save_model(model, run_dir)
@@ -92,6 +98,9 @@ def evaluate(
 ) -> runs.Result:
     """Scores a trained run; writes metrics.json, evaluation.npz, report.html.
 
+    The scores of a part of the split are returned, and nothing is written:
+    the files are of the whole split.
+
     Args:
       run_dir: Folder of the run.
       data_dir: TFDS's folder; None for its default.
@@ -103,10 +112,10 @@ def evaluate(
     Raises: ValueError: if the folder holds no trained run.
     """
     config, model = load(run_dir)
+    costs = runs.costs(training.read_log(run_dir / "log.csv"))
     builder = data.get_builder(config.dataset, data_dir)
     builder.download_and_prepare()
     metrics, arrays = evaluation.evaluate(model, builder, num_examples)
-    rows = training.read_log(run_dir / "log.csv")
     result = runs.Result(
         experiment=experiment,
         model=model_name or _name(config),
@@ -116,8 +125,11 @@ def evaluate(
         metrics=metrics,
         config=runs.as_json(config),
         commit=runs.commit(),
-        **runs.costs(rows),
+        picture_dtype=_picture_dtype(model),
+        **costs,
     )
+    if num_examples is not None:
+        return result
     files.write_arrays(run_dir / "evaluation.npz", arrays)
     result.write(run_dir / "metrics.json")
     write_report(run_dir, train_command(config, run_dir))
@@ -141,8 +153,10 @@ def make_preset(
       folder: Folder of the presets.
     Returns: The card: metrics.json of the run, with the measures of the
       rounded weights.
-    Raises: ValueError: if the folder holds no HGN that is both.
+    Raises: ValueError: if the folder holds no HGN that is both, or the name
+      is not that of a folder.
     """
+    presets.check_name(name)
     config, model = load(run_dir)
     path = run_dir / "metrics.json"
     if config.model != "hgn" or not path.exists():
@@ -164,24 +178,16 @@ def make_preset(
 def load(run_dir: pathlib.Path) -> tuple[Config, HGN | PixelHNN]:
     """The settings and the trained model of a run's folder.
 
-    Raises: ValueError: if the folder is not a run, or it is not trained yet.
+    Raises: ValueError: if the folder is not a run, it is not trained yet, or
+      its model's file is not whole.
     """
     config = runs.read_config(run_dir, Config)
-    path = run_dir / "model.keras"
-    if not path.exists():
-        raise ValueError(
-            f"A run must be trained to its end first. Received: {run_dir}, "
-            f"without {path.name}; go on with `hgn-tf train {config.dataset} "
-            f"--budget {config.budget} --out {run_dir}`."
-        )
-    try:
-        return config, keras.saving.load_model(path)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ValueError(
-            f"A model file must be whole. Received: {path}, which cannot be "
-            f"read ({error}). Remove it and train again: the checkpoints are "
-            "kept, so that takes no time."
-        ) from error
+    return config, runs.load_model(run_dir, train_command(config, run_dir))
+
+
+def _picture_dtype(model):
+    """What `half_precision` became on the machine that trained."""
+    return model.encoder.dtype_policy.name
 
 
 def _name(config):

@@ -2,9 +2,9 @@
 
 import pathlib
 
-import keras
 import numpy as np
 
+from hgn_tf.experiments import runs
 from hgn_tf.experiments.hnn import truth as truths
 from hgn_tf.experiments.hnn.config import models_of
 from hgn_tf.experiments.hnn.measures import as_states
@@ -33,9 +33,9 @@ def write_figures(
     times = truth.times
     paths = {"true": truth.path[:_SHOWN]}
     for name in models_of(task):
-        file = runs_dir / f"{task}-{name}-0" / "model.keras"
-        if file.exists():
-            model = as_states(keras.saving.load_model(file), task, truth)
+        folder = runs_dir / f"{task}-{name}-0"
+        if (folder / "model.keras").exists():
+            model = as_states(runs.load_model(folder), task, truth)
             paths[name] = model.integrate(
                 truth.start[:_SHOWN], times[[0, -1]], times
             )
@@ -54,5 +54,5 @@ def write_figures(
             q, p, like=states["true"]
         )
     for name, figure in figures.items():
-        figure.savefig(out_dir / name)
+        plots.write_figure(out_dir / name, figure)
     return [out_dir / name for name in figures]

@@ -11,6 +11,7 @@ from hgn_tf.experiments.hnn.config import (
     MODELS,
     PIXELS,
     TASKS,
+    Config,
     make_config,
     models_of,
 )
@@ -110,7 +111,8 @@ def make_tables(
             f"{result.dataset} {result.model} seed {result.seed}: "
             + ", ".join(f"{m} {result.metrics[m]:.2e}" for m in PUBLISHED)
         )
-    text = format_tables(runs.read_results(folder)) + "\n"
+    results = runs.read_results(folder, Config, ("seed",))
+    text = format_tables(results) + "\n"
     write_whole(results_dir / "hnn_table.md", text.encode("utf-8"))
     for task in (tasks or TASKS) if figures else ():
         write_figures(task, runs_dir, folder, data_dir)

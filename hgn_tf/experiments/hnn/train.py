@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hgn_tf import files
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hnn.config import (
     EPOCHS,
@@ -32,25 +33,27 @@ def train_and_score(
       config: Settings of the run.
       truth: Truth of the task, to measure against.
       run_dir: Folder of the run.
+    Raises: BlockingIOError: if another process trains in the folder.
     """
     keras.utils.set_random_seed(config.seed)
     model = make_model(config, truth.rows["train"])
     tail = _Tail()
     wall, cpu = time.time(), time.process_time()
-    model.fit(
-        training_batches(config, truth.rows["train"]),
-        epochs=EPOCHS,
-        steps_per_epoch=config.num_steps // EPOCHS // model.inner_steps,
-        shuffle=False,  # the batches come in an order of their own
-        verbose=0,
-        callbacks=[tail],
-    )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with files.sole_user(run_dir):
+        model.fit(
+            training_batches(config, truth.rows["train"]),
+            epochs=EPOCHS,
+            steps_per_epoch=config.num_steps // EPOCHS // model.inner_steps,
+            shuffle=False,  # the batches come in an order of their own
+            verbose=0,
+            callbacks=[tail],
+        )
     wall, cpu = time.time() - wall, time.process_time() - cpu
     scores = []
     for weights in tail.weights:
         model.set_weights(weights)
         scores.append(score_model(model, config.task, truth))
-    run_dir.mkdir(parents=True, exist_ok=True)
     runs.save_model(model, run_dir)
     medians = {
         name: float(np.median([score[name] for score in scores]))

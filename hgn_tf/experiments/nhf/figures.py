@@ -43,7 +43,7 @@ def write_figure(
     figure = plots.density_panels(
         samples, energies, motions, half_width, minima
     )
-    figure.savefig(path, dpi=150)
+    plots.write_figure(path, figure, dpi=150)
 
 
 def _energies(model, half_width):

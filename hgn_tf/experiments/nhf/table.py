@@ -8,7 +8,7 @@ import numpy as np
 from hgn_tf.densities import DENSITIES as ALL_DENSITIES
 from hgn_tf.experiments import runs, tables
 from hgn_tf.experiments.nhf import train
-from hgn_tf.experiments.nhf.config import TABLES, make_config
+from hgn_tf.experiments.nhf.config import TABLES, Config, make_config
 from hgn_tf.experiments.nhf.measures import METRICS
 from hgn_tf.experiments.runs import Result
 from hgn_tf.files import write_whole
@@ -88,7 +88,7 @@ def make_tables(
             f"(s.e. {metrics['gap_nats_stderr']:.4f}) nats, "
             f"{metrics['cpu_ms_per_step']:.2f} CPU ms a step"
         )
-    results = runs.read_results(results_dir / table)
+    results = runs.read_results(results_dir / table, Config, ("seed",))
     text = format_tables(results, table) + "\n"
     write_whole(results_dir / f"{table}.md", text.encode("utf-8"))
     return text

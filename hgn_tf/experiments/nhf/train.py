@@ -116,13 +116,7 @@ def training_batches(
 def load(run_dir: pathlib.Path) -> tuple[Config, keras.Model]:
     """The settings and the trained model of a run's folder.
 
-    Raises: ValueError: if the folder is no run's, or the run not at its end.
+    Raises: ValueError: if the folder is no run's, the run not at its end, or
+      the model's file not whole.
     """
-    config = runs.read_config(run_dir, Config)
-    path = run_dir / "model.keras"
-    if not path.exists():
-        raise ValueError(
-            f"A run must be trained to its end first. Received: {run_dir}, "
-            f"without {path.name}."
-        )
-    return config, keras.saving.load_model(path)
+    return runs.read_config(run_dir, Config), runs.load_model(run_dir)
