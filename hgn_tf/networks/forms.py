@@ -182,7 +182,8 @@ def _halvings(image_size):
     """How often the size halves down to 4."""
     if image_size not in (8, 16, 32, 64, 128):
         raise ValueError(
-            "`image_size` must be 8, 16, 32, 64 or 128. "
-            f"Received: {image_size}."
+            "`image_size` must be 8, 16, 32, 64 or 128, one number for height "
+            "and width; for other frames give the model an encoder and a "
+            f"decoder of your own. Received: {image_size}."
         )
     return int(math.log2(image_size // 4))

@@ -1,6 +1,7 @@
 """Frames put side by side, and written as animated GIFs.
 
-Videos are [time, height, width, 3], uint8 or floats in [0, 1].
+Videos are [time, height, width, channels] with 3 channels, or 1 that is drawn
+grey, of uint8 or floats in [0, 1].
 """
 
 import base64
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
-from hgn_tf.files import write_whole
+from hgn_tf.files import check_place, write_whole
 
 GUTTER = 128  # Grey between frames, seen on dark and on light.
 
@@ -37,17 +38,35 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(np.nan_to_num(frames), 0, 1) * 255).astype(np.uint8)
 
 
+def to_rgb(video: np.ndarray) -> np.ndarray:
+    """As uint8 in three channels; one channel becomes grey.
+
+    Args:
+      video: Video [time, height, width, 3 or 1].
+    Returns: uint8 video [time, height, width, 3].
+    Raises: ValueError: if it has another shape, or no frame.
+    """
+    video = to_uint8(video)
+    if video.ndim != 4 or video.shape[-1] not in (1, 3) or not len(video):
+        raise ValueError(
+            "`video` must have shape [time, height, width, 3], or 1 channel. "
+            f"Received: {video.shape}."
+        )
+    return np.broadcast_to(video, (*video.shape[:-1], 3))
+
+
 def frame_sheet(video: np.ndarray) -> tuple[bytes, int]:
     """The frames of a video as one picture, row by row, about square.
 
     Args:
-      video: Video [time, height, width, 3].
+      video: Video [time, height, width, 3 or 1].
     Returns: The PNG, and the number of frames per row.
     """
+    video = to_rgb(video)
     num_frames, height, width = video.shape[:3]
     columns = math.ceil(math.sqrt(num_frames))
     blank = np.zeros((-num_frames % columns, *video.shape[1:]), np.uint8)
-    sheet = np.concatenate([to_uint8(video), blank])
+    sheet = np.concatenate([video, blank])
     sheet = sheet.reshape(-1, columns, height, width, 3).swapaxes(1, 2)
     png = io.BytesIO()
     picture = PIL.Image.fromarray(sheet.reshape(-1, columns * width, 3))
@@ -99,17 +118,28 @@ def write_gif(
 
     Args:
       path: Place of the GIF, which is written whole or not at all.
-      video: Video [time, height, width, 3]; `side_by_side` joins several.
+      video: Video [time, height, width, 3 or 1]; `side_by_side` joins several.
       fps: Frames per second; GIF counts in hundredths of a second.
       scale: Side in pixels of what one pixel of the video becomes.
     Returns: The path.
+    Raises:
+      ValueError: if the name does not end in .gif, or the video has another
+        shape, no frame, or floats that are NaN or far from [0, 1].
+      TypeError: if the video is of other numbers than uint8 or floats.
+      OSError: if the file cannot be written.
     """
-    video = to_uint8(video)
-    if video.ndim != 4 or video.shape[-1] != 3 or not len(video):
+    path = check_place(path, (".gif",))
+    video = np.asarray(video)
+    # What a decoder draws may pass 0 and 1 a little.
+    if (
+        np.issubdtype(video.dtype, np.floating)
+        and not ((video > -1) & (video < 2)).all()
+    ):
         raise ValueError(
-            "`video` must have shape [time, height, width, 3]. "
-            f"Received: {video.shape}."
+            "`video` must be of floats in [0, 1], or uint8. Received: numbers "
+            f"from {video.min()} to {video.max()}."
         )
+    video = to_rgb(video)
     # One palette for all frames: colours of their own would flicker.
     everything = PIL.Image.fromarray(video.reshape(-1, *video.shape[2:]))
     palette = everything.quantize(256)

@@ -1,10 +1,13 @@
 """The page to play with a model: what is in it, and that it works."""
 
+import base64
+import io
 import json
 import re
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 import hgn_tf
@@ -69,6 +72,31 @@ def test_command_names_what_it_cannot_find(tmp_path, capsys):
     out = str(tmp_path / "x.html")
     assert main(["explore", "no_such_preset", "--out", out]) == 2
     assert "no_such_preset" in capsys.readouterr().err
+
+
+class Oblong(keras.layers.Layer):
+    """Draws every q as frames of 12x8 pixels, in one channel."""
+
+    def call(self, q):
+        frame = keras.ops.linspace(0.0, 1.0, 12 * 8)
+        frame = keras.ops.reshape(frame, (12, 8, 1))
+        return keras.ops.zeros((keras.ops.shape(q)[0], 1, 1, 1)) + frame
+
+
+def test_oblong_frames_are_cut_out_as_they_are(tmp_path):
+    keras.utils.set_random_seed(0)
+    parts = networks.flat_networks(8, 1, latent_size=1, encoder_filters=(4,))
+    model = hgn_tf.HGN(**{**parts, "decoder": Oblong()}, num_inference_frames=2)
+    model.build((None, 4, 12, 8, 1))
+    path = explore.write_page(model, tmp_path / "x.html", "x", 1, 2)
+    text = path.read_text("utf-8")
+    page = json.loads(re.search(r"const page = (.*);\n", text)[1])
+    assert (page["height"], page["width"]) == (12, 8)
+    assert '<canvas id="film" width="8" height="12"' in text
+    assert "aspect-ratio: 8 / 12" in text
+    (sheet,) = re.findall(r'class="sheet" alt="" src="data:[^,]*,([^"]+)', text)
+    with PIL.Image.open(io.BytesIO(base64.b64decode(sheet))) as image:
+        assert image.size == (8 * page["columns"], 12 * 2)  # of 5 frames
 
 
 @pytest.mark.browser

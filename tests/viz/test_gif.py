@@ -1,5 +1,7 @@
 """Frames keep their values on the way into a GIF."""
 
+import io
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -31,6 +33,37 @@ def test_gif_has_the_frames_enlarged_and_loops(tmp_path):
             frame = np.asarray(image.convert("RGB"))
             np.testing.assert_array_equal(frame, np.tile(color, (8, 16, 1)))
     assert [file.name for file in tmp_path.iterdir()] == ["x.gif"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_oblong_and_grey_frames_are_drawn(tmp_path, channels):
+    video = np.zeros((5, 2, 6, channels), np.uint8)
+    video[:, 0, 0] = 50 * np.arange(5)[:, None]  # else frames are merged
+    video[3, 1, 4] = 200
+    gif.write_gif(tmp_path / "x.gif", video, scale=1)
+    with PIL.Image.open(tmp_path / "x.gif") as image:
+        image.seek(3)
+        frame = np.asarray(image.convert("RGB"))
+    assert frame.shape == (2, 6, 3) and (frame[1, 4] == 200).all()
+    png, columns = gif.frame_sheet(video)
+    with PIL.Image.open(io.BytesIO(png)) as image:
+        sheet = np.asarray(image.convert("RGB"))
+    row, column = divmod(3, columns)
+    assert (sheet[2 * row + 1, 6 * column + 4] == 200).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 255.0, -7.0])
+def test_floats_that_are_no_frames_are_refused(tmp_path, value):
+    video = make_video() / 255.0
+    video[1, 1, 1, 1] = value
+    with pytest.raises(ValueError, match=r"floats in \[0, 1\], or uint8"):
+        gif.write_gif(tmp_path / "x.gif", video)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gif_is_named_so(tmp_path):
+    with pytest.raises(ValueError, match=r"one of \['.gif'\].*x.mp4"):
+        gif.write_gif(tmp_path / "x.mp4", make_video())
 
 
 def test_side_by_side_adds_gutters_only_between():
