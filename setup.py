@@ -67,6 +67,7 @@ setuptools.setup(
     packages=setuptools.find_packages(
         include=["hgn_tf", "hgn_tf.*", "tfds_physics", "tfds_physics.*"]
     ),
+    py_modules=["hgn_tf_command"],
     package_data={
         "hgn_tf": ["py.typed", "viz/templates/*", "weights/**/*"],
         "tfds_physics": [
@@ -87,7 +88,7 @@ setuptools.setup(
         "test": TEST,
         "dev": [*TEST, *RUFF, *TYPES, *DOCS, "build", "pre-commit"],
     },
-    entry_points={"console_scripts": ["hgn-tf = hgn_tf.cli:main"]},
+    entry_points={"console_scripts": ["hgn-tf = hgn_tf_command:main"]},
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3.10",

@@ -21,6 +21,22 @@ TensorFlow Datasets, `viz` matplotlib, `NHF` TensorFlow Probability.
 import importlib
 from typing import TYPE_CHECKING
 
+# Before anything else: under another backend the models import, and fail in
+# the middle of their use.
+try:
+    import keras
+
+    _backend = keras.config.backend()
+except (ImportError, ValueError) as error:  # one that is not there
+    _backend = " ".join(str(error).split())
+if _backend != "tensorflow":
+    raise ImportError(
+        "hgn_tf needs Keras on its backend tensorflow: set "
+        "KERAS_BACKEND=tensorflow, or the `backend` of ~/.keras/keras.json. "
+        f"Received: {_backend}",
+        name="keras",
+    )
+
 from hgn_tf import integrators, losses, models, networks, phase, presets
 from hgn_tf.integrators import rollout
 from hgn_tf.models.hgn import HGN

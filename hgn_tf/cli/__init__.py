@@ -1,8 +1,10 @@
 """The command line: `hgn-tf` or `python -m hgn_tf`."""
 
 import argparse
+import os
 import sys
 
+from hgn_tf import files
 from hgn_tf.cli import hgn, hnn, nhf
 from hgn_tf.experiments.runs import is_mistake
 
@@ -15,11 +17,21 @@ def main(arguments: list[str] | None = None) -> int:
 
     Args:
       arguments: Words of the command line; None for those of the process.
-    Returns: the exit status: 0, 2 for a mistake, 130 if stopped by Ctrl-C.
+    Returns: the exit status: 0, 2 for a mistake, 130 if stopped by Ctrl-C, 141
+      if nobody reads the output any more.
     """
     options = _parser().parse_args(arguments)
     try:
+        _check_places(options)
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As `hgn-tf datasets | head` does it. What is left to be written goes
+        # nowhere, or Python would complain of it at its end.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return 141
     except Exception as error:
         if options.traceback or not is_mistake(error):
             raise
@@ -30,6 +42,17 @@ def main(arguments: list[str] | None = None) -> int:
         print("hgn-tf: stopped; the same command goes on.", file=sys.stderr)
         return 130
     return 0
+
+
+def _check_places(options):
+    """Where files go and come from, before the work and not after it."""
+    if "suffixes" in options:
+        files.check_place(options.out, options.suffixes)
+    if getattr(options, "data_dir", None) == "":
+        raise ValueError(
+            "--data-dir must be a folder; leave it out for TFDS's own. "
+            "Received: ''."
+        )
 
 
 def _parser():

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import tfds_physics
-from hgn_tf import data, evaluation, presets
+from hgn_tf import data, evaluation, files, presets
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import figures, study, train
 from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, Config, make_config
@@ -22,6 +23,10 @@ _SHOWN = 2  # trajectories of the showcase
 _SHOWN_SPEEDS = ("forward", "backward", "double")
 # Examples of the split test from here on are in no dataset.
 _FRESH = 1_000_000
+# What a GIF is made of, and how far the true motion is followed for it: what
+# is far above takes all memory, or no end.
+_MOST_FRAMES = 4000
+_FARTHEST = 1000  # in frames of the dataset
 
 
 def add(
@@ -35,10 +40,20 @@ def add(
       table: The same for `hgn-tf table`.
     """
 
-    def of_a_model(name, run, description):
+    def of_a_model(name, run, description, suffixes=(".gif",)):
         sub = command(name, run, description)
         sub.add_argument("model", metavar="RUN_OR_PRESET")
-        sub.add_argument("--out", type=pathlib.Path, required=True)
+        return writing(sub, suffixes)
+
+    def writing(sub, suffixes):
+        """Gives a command the place of its file, checked before it runs."""
+        sub.set_defaults(suffixes=suffixes)
+        sub.add_argument(
+            "--out",
+            type=pathlib.Path,
+            required=True,
+            metavar="FILE" + suffixes[0],
+        )
         return sub
 
     command(
@@ -71,7 +86,11 @@ def add(
         "evaluate", _evaluate, "score a run and write its report", data_dir=True
     )
     sub.add_argument("run_dir", type=pathlib.Path, metavar="RUN")
-    sub.add_argument("--examples", type=int, help="of the split test")
+    sub.add_argument(
+        "--examples",
+        type=_count,
+        help="so many of the split test, for a look: the run's files stay",
+    )
     sub.add_argument("--results", type=pathlib.Path, help="copy the JSON here")
 
     sub = command(
@@ -84,7 +103,7 @@ def add(
         "preview", _preview, "draw some trajectories as a GIF", data_dir=True
     )
     sub.add_argument("dataset", help="such as physics_two_body")
-    sub.add_argument("--out", type=pathlib.Path, required=True)
+    writing(sub, (".gif",))
 
     sub = of_a_model("rollout", _rollout, "roll a model's states out, as a GIF")
     sub.add_argument(
@@ -99,11 +118,18 @@ def add(
     sub.add_argument("--seed", type=int, default=0)
 
     of_a_model("showcase", _showcase, "truth and model at three speeds, a GIF")
-    of_a_model("explore", _explore, "a page to play with a model")
+    of_a_model(
+        "explore",
+        _explore,
+        "a page to play with a model",
+        (".html", ".htm"),
+    )
 
     sub = command("figure", _figure, "draw a figure of the paper")
     sub.add_argument("number", type=int, choices=list(figures.FIGURES))
-    sub.add_argument("--out", type=pathlib.Path, required=True)
+    formats = sorted(Figure().canvas.get_supported_filetypes())
+    formats.sort(key=lambda name: name != "png")
+    writing(sub, tuple(f".{name}" for name in formats))
 
     sub = table(
         "hgn",
@@ -113,7 +139,11 @@ def add(
     )
     sub.add_argument("--budget", default="cpu", help=f"one of {list(DATASETS)}")
     sub.add_argument("--systems", nargs="+", help="all if left out")
-    sub.add_argument("--models", nargs="+", help="all if left out")
+    sub.add_argument(
+        "--models",
+        nargs="+",
+        help="rows, all if left out; hgn_forecast is that of the forecasts",
+    )
     sub.add_argument("--seeds", type=int, default=1, help="how many")
     sub.add_argument("--figures", action="store_true", help="6, 7 and 8 too")
     sub.add_argument(
@@ -182,11 +212,16 @@ def _train_and_evaluate(config, run_dir, data_dir, num_workers):
 
 
 def _evaluate(options):
-    result = train.evaluate(options.run_dir, options.data_dir, options.examples)
-    _report(result, options.run_dir)
+    name = options.run_dir.resolve().name
+    if options.examples:
+        name += f"-{options.examples}-examples"
     if options.results:
         options.results.mkdir(parents=True, exist_ok=True)
-        path = options.results / f"{options.run_dir.resolve().name}.json"
+        files.check_place(options.results / f"{name}.json")
+    result = train.evaluate(options.run_dir, options.data_dir, options.examples)
+    _report(result, options.run_dir, written=not options.examples)
+    if options.results:
+        path = options.results / f"{name}.json"
         result.write(path)
         print(f"wrote {path}")
 
@@ -197,20 +232,28 @@ def _preset(options):
     print(f"\nwrote {presets.FOLDER / options.name}")
 
 
-def _report(result, run_dir):
+def _report(result, run_dir, written=True):
     print(
         f"{result.model} on {result.dataset}, budget {result.budget}, seed "
         f"{result.seed}: {result.cpu_seconds:.0f} CPU-s of training, "
         f"{result.wall_seconds:.0f} s\n"
     )
     print(evaluation.format_scores(result.metrics))
-    print(f"\nwrote {run_dir / 'metrics.json'} and {run_dir / 'report.html'}")
+    if written:
+        names = f"{run_dir / 'metrics.json'} and {run_dir / 'report.html'}"
+        print(f"\nwrote {names}")
 
 
 def _load(name):
     """Dataset and model of a preset or of a run's folder."""
     if name in presets.list_presets():
         return presets.card(name)["dataset"], presets.load(name)
+    if not (pathlib.Path(name) / "config.json").is_file():
+        raise ValueError(
+            f"RUN_OR_PRESET must be one of {presets.list_presets()}, or a "
+            "run's folder with the config.json that `hgn-tf train` wrote. "
+            f"Received: {name!r}."
+        )
     config, model = train.load(pathlib.Path(name))
     return config.dataset, model
 
@@ -228,9 +271,18 @@ def _preview(options):
 
 
 def _rollout(options):
+    _check_frames(options.examples, options.steps)
     dataset, model = _load(options.model)
     builder = data.get_builder(dataset)
     dt = model.dt if options.dt is None else options.dt
+    farthest = _FARTHEST * builder.recipe.dt
+    if abs(dt) * options.steps > farthest:
+        raise ValueError(
+            "--dt times --steps must be at most "
+            f"{farthest:g} s, {_FARTHEST} frames of the dataset: so far the "
+            f"true motion is followed. Received: {dt:g} s times "
+            f"{options.steps}."
+        )
     test = data.make_trajectories(
         builder.recipe, "test", range(options.examples)
     )
@@ -242,10 +294,20 @@ def _rollout(options):
 
 
 def _sample(options):
+    _check_frames(options.samples, options.steps)
     _, model = _load(options.model)
     motion = model.sample(options.samples, options.steps, seed=options.seed)
     _write_rows(options.out, [motion.video.numpy()])
     print(f"wrote {options.out}")
+
+
+def _check_frames(num_videos, num_steps):
+    """A number of frames that a GIF, and the memory, can hold."""
+    if num_videos * (num_steps + 1) > _MOST_FRAMES:
+        raise ValueError(
+            f"A GIF must have at most {_MOST_FRAMES} frames in all its "
+            f"videos. Received: {num_videos} videos of {num_steps + 1}."
+        )
 
 
 def _showcase(options):
@@ -274,14 +336,7 @@ def _explore(options):
 
 def _figure(options):
     # Figures 6 to 8 are of `table hgn --figures`, 9 is of `fit`.
-    figure = figures.FIGURES[options.number]()
-    suffixes = sorted(figure.canvas.get_supported_filetypes())
-    if options.out.suffix[1:].lower() not in suffixes:
-        raise ValueError(
-            f"The name of a figure must end in one of {suffixes}. Received: "
-            f"{options.out}."
-        )
-    figure.savefig(options.out, dpi=100)
+    plots.write_figure(options.out, figures.FIGURES[options.number]())
     print(f"wrote {options.out}")
 
 

@@ -5,14 +5,13 @@ import html
 import json
 import re
 import shlex
-import shutil
 
 import keras
 import numpy as np
 import pytest
 
 import tfds_physics
-from hgn_tf import data, presets, training
+from hgn_tf import data, networks, presets, training
 from hgn_tf.cli import main
 from hgn_tf.evaluation import METRICS
 from hgn_tf.experiments import runs
@@ -119,16 +118,20 @@ def test_the_report_s_command_is_that_of_the_run(run_dir, monkeypatch):
     assert asked == [(runs.read_config(run_dir, configs.Config), run_dir)]
 
 
-def test_evaluate_copies_its_numbers(run_dir, tmp_path, capsys):
-    # A copy: other tests look at what all examples gave.
-    folder = tmp_path / "runs" / "tiny"
-    shutil.copytree(run_dir, folder)
-    arguments = ["evaluate", str(folder), "--examples", "4"]
+def test_a_look_at_some_examples_leaves_the_scores_of_all(
+    run_dir, tmp_path, capsys
+):
+    before = {path: path.read_bytes() for path in run_dir.glob("*.*")}
+    arguments = ["evaluate", str(run_dir), "--examples", "4"]
     assert main([*arguments, "--results", str(tmp_path)]) == 0
-    copied = json.loads((tmp_path / "tiny.json").read_text())
-    assert copied == json.loads((folder / "metrics.json").read_text())
-    assert copied != json.loads((run_dir / "metrics.json").read_text())
-    assert "mean image" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in run_dir.glob("*.*")} == before
+    (copy,) = tmp_path.iterdir()
+    assert copy.name == "tiny-4-examples.json"
+    copied = json.loads(copy.read_text())["metrics"]
+    everything = json.loads((run_dir / "metrics.json").read_text())["metrics"]
+    assert copied["test_mse_e4"] != everything["test_mse_e4"]
+    out = capsys.readouterr().out
+    assert "mean image" in out and "metrics.json" not in out
 
 
 @pytest.mark.parametrize("dt", ["-0.125", "0.25", "0.0625"])
@@ -259,6 +262,33 @@ def test_budgets_of_convolutions_start_and_step(tmp_path, budget, model):
     (row,) = training.read_log(tmp_path / "log.csv")
     assert np.isfinite(float(row["loss"]))
     assert float(row["dropped_steps"]) == 0
+
+
+def test_log_and_result_say_what_the_pictures_computed_in(run_dir):
+    rows = training.read_log(run_dir / "log.csv")
+    assert [row["picture_dtype"] for row in rows] == ["float32"] * 2
+    result = runs.read_result(run_dir / "metrics.json")
+    assert result.picture_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    "setting, expected",
+    [
+        ("on", "mixed_bfloat16"),
+        ("off", "float32"),
+        (
+            "auto",
+            "mixed_bfloat16" if networks.has_bfloat16_units() else "float32",
+        ),
+    ],
+)
+def test_what_half_precision_became_is_read_from_the_model(setting, expected):
+    config = configs.make_config(
+        DATASET, "conv", half_precision=setting, filters=2
+    )
+    recipe = data.get_builder(DATASET).recipe
+    model = configs._put_together(config, recipe, 1e-4, 1.0)
+    assert train._picture_dtype(model) == expected
 
 
 def test_the_log_tells_a_law_from_a_memory(run_dir):

@@ -1,6 +1,5 @@
 """The command line as a whole: mistakes and bugs, and what it answers."""
 
-import subprocess
 import sys
 
 import pytest
@@ -80,9 +79,3 @@ def test_commands_explain_themselves(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
     assert f"usage: hgn-tf {command}" in capsys.readouterr().out
-
-
-def test_the_console_script_answers():
-    command = [sys.executable, "-m", "hgn_tf", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "train" in done.stdout and "table" in done.stdout
