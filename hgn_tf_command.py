@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 def main() -> int:
     """Runs `hgn_tf.cli.main`; returns its exit status."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with _quiet():
             from hgn_tf.cli import main as run

@@ -146,7 +146,7 @@ def check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name, re.ASCII):
         raise ValueError(
             "The name of a preset must be of letters, digits, _ and -, such "
-            f"as as hgn_pendulum. Received: {name!r}."
+            f"as hgn_pendulum. Received: {name!r}."
         )
 
 

@@ -95,10 +95,11 @@ def _check_saveable(model):
     try:
         keras.saving.serialize_keras_object(model)
     except Exception as error:  # of an own part
+        why = " ".join(str(error).split())
         raise ValueError(
             "The model must be one that Keras can save, for its checkpoints: "
             "own parts need a `get_config`. Received: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {why}"
         ) from error
 
 
