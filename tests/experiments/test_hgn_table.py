@@ -195,7 +195,7 @@ def test_the_tables_say_what_was_measured(trained, tmp_path):
 @pytest.mark.slow
 def test_tiny_runs_go_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setitem(settings.DATASETS, "cpu", "physics_{}/tiny")
-    models = list(VARIANTS)
+    models = [*VARIANTS, *FORECAST]
     make_tables(tmp_path, models, figures=True, **TINY)
     results = results_of(tmp_path)
     assert len(results) == len(VARIANTS)
