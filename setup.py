@@ -30,6 +30,7 @@ INSTALL = [
     "tensorflow-datasets==4.9.10",
     # TFDS imports it while generating a dataset and does not declare it.
     "importlib_resources",
+    "filelock",
     "matplotlib>=3.8",
     "pillow>=10",
     "jinja2>=3.1",
@@ -46,7 +47,9 @@ DOCS = [
     "jupytext",
 ]
 NOTEBOOKS = [*NHF, "jupytext", "ipykernel", "nbmake"]
-TEST = [*NOTEBOOKS, "pytest>=8", "pytest-xdist>=3", "dill"]
+# mlcroissant is for the command `tfds`, which does not start without both.
+BEAM = ["apache-beam>=2.77", "mlcroissant"]
+TEST = [*NOTEBOOKS, *BEAM, "pytest>=8", "pytest-xdist>=3", "dill"]
 
 setuptools.setup(
     name="hgn-tf",
@@ -81,7 +84,7 @@ setuptools.setup(
     extras_require={
         "nhf": NHF,
         "tensorboard": ["tensorboard"],
-        "beam": ["apache-beam>=2.77", "mlcroissant"],
+        "beam": BEAM,
         "gym": ["gymnasium[classic-control]"],
         "notebooks": NOTEBOOKS,
         "docs": [*DOCS, *RUFF],  # Ruff sets the signatures.

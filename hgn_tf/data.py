@@ -50,7 +50,7 @@ class Trajectories:
 
 
 def get_builder(
-    name: str, data_dir: str | None = None, num_workers: int = 1
+    name: str, data_dir: str | None = None
 ) -> tfds_physics.PhysicsVideo:
     """Makes the TFDS builder of "dataset" or "dataset/config".
 
@@ -58,7 +58,6 @@ def get_builder(
       name: Name such as "physics_pendulum/small". Without a config it is the
         dataset's default, "paper".
       data_dir: Folder of TFDS's datasets. None for TFDS's default.
-      num_workers: Number of processes that generate. Defaults to 1.
 
     Returns:
       Builder of a dataset that may or may not be prepared.
@@ -78,12 +77,44 @@ def get_builder(
             f"The config of {dataset} must be one of {configs}. "
             f"Received: {config!r}."
         )
-    return tfds.builder(
-        dataset,
-        config=config or None,
-        data_dir=data_dir,
-        num_workers=num_workers,
-    )
+    return tfds.builder(dataset, config=config or None, data_dir=data_dir)
+
+
+def prepare(
+    builder: tfds_physics.preparation.PhysicsBuilder,
+    beam_options: str | None = None,
+) -> None:
+    """Makes the dataset of a builder unless it is there, for a run.
+
+    A run needs all of a dataset, in files that TFDS can stream.
+
+    Args:
+      builder: Builder of a dataset that may or may not be prepared.
+      beam_options: Options of Apache Beam with a comma between them, as of
+        `tfds build --beam_pipeline_options`, such as
+        "direct_num_workers=2,direct_running_mode=multi_processing". None
+        for one process, without Beam.
+
+    Raises:
+      ImportError: If there are options and Beam is not installed.
+      OSError: If the disk is too full.
+      ValueError: If the folder holds a part of the dataset, or files of
+        another format.
+    """
+    config = tfds.download.DownloadConfig()
+    if beam_options is not None:
+        config.beam_options = tfds_physics.parse_beam_options(beam_options)
+    if not builder.data_path.exists():
+        builder.download_and_prepare(download_config=config)
+    builder.check_whole()
+    file_format = builder.info.file_format
+    if file_format is not tfds.core.FileFormat.TFRECORD:
+        # TFDS streams no array_record, and of parquet 100 examples a file.
+        raise ValueError(
+            "The files of a dataset must be of the format tfrecord. Received: "
+            f"{file_format.value} in {builder.data_dir}. Read it by "
+            "`tfds.data_source`, or use another `data_dir`."
+        )
 
 
 def training_batches(

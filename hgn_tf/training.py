@@ -4,7 +4,7 @@ import csv
 import io
 import pathlib
 import re
-import resource
+import sys
 import tempfile
 import time
 import zipfile
@@ -14,6 +14,11 @@ import keras
 import tensorflow as tf
 
 from hgn_tf import files
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 CHECKPOINT_SUFFIX = ".keras"
 # Those of earlier versions are read too: weights alone, without checksums.
@@ -246,7 +251,12 @@ class Cost(keras.callbacks.Callback):
 
 def peak_memory_mb() -> float:
     """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if resource is None:
+        import psutil  # of TFDS
+
+        return psutil.Process().memory_info().peak_wset / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def read_log(path: pathlib.Path) -> list[dict[str, str]]:

@@ -38,6 +38,7 @@ IMPORTS_TFDS_PHYSICS = (
     "hgn_tf.experiments",
     "hgn_tf.cli",
 )
+POSIX = {"fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios"}
 TENSORFLOW = ("tensorflow", "tensorflow_datasets", "keras", "tf_keras")
 
 
@@ -151,6 +152,21 @@ def test_physics_and_pictures_import_no_tensorflow(name):
 def test_modules_import_each_other_in_no_circle():
     graph = {name: own_modules(name) for name in MODULES}
     assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_of_posix_are_imported_only_where_they_may_miss(name):
+    tree = ast.parse(MODULES[name].read_text("utf-8"))
+    guarded = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Try)
+        for inner in node.body
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and id(node) not in guarded:
+            found = POSIX.intersection(alias.name for alias in node.names)
+            assert not found, f"{name} needs {found}: Windows has none"
 
 
 def test_only_nhf_needs_tensorflow_probability():

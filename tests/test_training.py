@@ -254,3 +254,11 @@ def test_sigkill_and_again_ends_at_the_same_weights(data_dir, tmp_path):
     )
     for one, other in zip(weights(left), weights(right), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_peak_memory_is_in_megabytes(monkeypatch):
+    here = training.peak_memory_mb()
+    assert 50 < here < 50_000
+    monkeypatch.setattr(training.sys, "platform", "darwin")
+    # macOS counts bytes where Linux counts kilobytes.
+    assert training.peak_memory_mb() == pytest.approx(here / 1024, rel=0.1)

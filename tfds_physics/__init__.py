@@ -3,17 +3,22 @@
     systems -> video: render -> examples -> builder ==TFDS==> tfds.load
     systems -> hnn: tasks -> builders               ==TFDS==> tfds.load
 
-Importing this package registers the datasets, without loading TensorFlow.
+Importing this package registers the datasets, and what draws them for
+`tfds.show_examples`, without loading TensorFlow.
 """
 
+from tfds_physics import pictures
 from tfds_physics.hnn.builders import StateConfig
 from tfds_physics.hnn.pixel_pendulum import HNNPixelPendulum
 from tfds_physics.hnn.real_pendulum import HNNRealPendulum
+from tfds_physics.preparation import parse_beam_options
 from tfds_physics.systems import SYSTEMS, System
 from tfds_physics.video.builder import PhysicsVideo
 from tfds_physics.video.configs import PhysicsConfig
 from tfds_physics.video.examples import Recipe, make_examples
 from tfds_physics.video.render import expected_video, render_video
+
+pictures.register()
 
 __all__ = [
     "HNNPixelPendulum",
@@ -26,5 +31,6 @@ __all__ = [
     "System",
     "expected_video",
     "make_examples",
+    "parse_beam_options",
     "render_video",
 ]

@@ -71,8 +71,11 @@ def add(
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=pathlib.Path, help="the run's folder")
     sub.add_argument(
-        "--workers", type=_count, default=1, help="for the dataset"
+        "--beam-options",
+        metavar="NAME=VALUE,...",
+        help="make the dataset by Apache Beam, with these options",
     )
+    sub.add_argument("--workers", help=argparse.SUPPRESS)
     sub.add_argument(
         "--set",
         action="append",
@@ -185,6 +188,12 @@ def _datasets(options):
 
 
 def _train(options):
+    if options.workers is not None:
+        raise ValueError(
+            "Several processes must be asked of Apache Beam: `--beam-options "
+            f"direct_num_workers={options.workers},direct_running_mode="
+            f"multi_processing`. Received: --workers {options.workers}."
+        )
     config = make_config(
         options.dataset,
         options.budget,
@@ -195,19 +204,21 @@ def _train(options):
     )
     name = "-".join([*options.dataset.split("/"), options.budget])
     run_dir = options.out or pathlib.Path("runs") / f"{name}-{options.seed}"
-    _train_and_evaluate(config, run_dir, options.data_dir, options.workers)
+    _train_and_evaluate(config, run_dir, options.data_dir, options.beam_options)
 
 
 def _demo(options):
     dataset, budget, run_dir = _DEMO
     config = make_config(dataset, budget)
-    _train_and_evaluate(config, pathlib.Path(run_dir), options.data_dir, 1)
+    _train_and_evaluate(config, pathlib.Path(run_dir), options.data_dir)
 
 
-def _train_and_evaluate(config, run_dir, data_dir, num_workers):
+def _train_and_evaluate(config, run_dir, data_dir, beam_options=None):
     # A line an epoch where no terminal shows a moving bar.
     verbose = 1 if sys.stdout.isatty() else 2
-    train.train(config, run_dir, data_dir, num_workers, verbose, progress=print)
+    train.train(
+        config, run_dir, data_dir, beam_options, verbose, progress=print
+    )
     _report(train.evaluate(run_dir, data_dir), run_dir)
 
 

@@ -9,6 +9,7 @@ import shlex
 import keras
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 import tfds_physics
 from hgn_tf import data, networks, presets, training
@@ -207,6 +208,47 @@ def test_mistakes_get_one_clear_line(arguments, message, tmp_path, capsys):
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("hgn-tf: ") and message in lines[-1]
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, file_format, message",
+    [
+        ({"max_examples_per_split": 2}, "tfrecord", "2 of 64 examples of tr"),
+        ({}, "array_record", "array_record in .* Read it by `tfds.data_source"),
+        ({}, "parquet", "Received: parquet in"),
+    ],
+)
+def test_data_that_no_run_can_use_are_refused(
+    changes, file_format, message, tmp_path, capsys
+):
+    builder = tfds.builder(
+        DATASET, data_dir=tmp_path / "data", file_format=file_format
+    )
+    config = tfds.download.DownloadConfig(try_download_gcs=False, **changes)
+    builder.download_and_prepare(download_config=config)
+    command = [*options(tmp_path / "run"), "--data-dir", str(tmp_path / "data")]
+    assert main(command) == 2
+    assert re.search(message, capsys.readouterr().err.splitlines()[-1])
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_are_asked_of_beam(tmp_path, capsys):
+    assert main([*options(tmp_path / "run"), "--workers", "2"]) == 2
+    assert "`--beam-options direct_num_workers=2," in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_beam_options_reach_the_dataset(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def prepare(builder, beam_options):
+        asked.append(beam_options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(data, "prepare", prepare)
+    with pytest.raises(ValueError, match="enough"):
+        main([*options(tmp_path / "run"), "--beam-options", "runner=X"])
+    assert asked == ["runner=X"]
 
 
 def test_a_folder_of_something_else_is_not_taken(run_dir, tmp_path, capsys):

@@ -51,7 +51,7 @@ def test_prepared_rows_are_those_made(data_dir):
     builder.download_and_prepare()
     read = builder.as_dataset(split="train", batch_size=-1)
     order = np.lexsort((read["time"], read["trajectory"]))
-    made = make_rows(builder.task, 0)["train"]
+    made = make_rows(builder.task, 0, builder.task.splits["train"])
     for name, value in made.items():
         found = read[name].numpy()[order]
         np.testing.assert_array_equal(found, value.astype(found.dtype))

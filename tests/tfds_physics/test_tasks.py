@@ -21,7 +21,11 @@ ROWS = {
 @pytest.fixture(scope="module", params=STATE_TASKS)
 def made(request):
     task = STATE_TASKS[request.param]
-    return request.param, task, make_rows(task, 0)
+    rows = {
+        split: make_rows(task, 0, trajectories)
+        for split, trajectories in task.splits.items()
+    }
+    return request.param, task, rows
 
 
 def halves(task, x):
@@ -57,7 +61,7 @@ def test_energy_is_conserved_along_each_trajectory(made):
 @pytest.mark.parametrize("name", ["two_body", "three_body"])
 def test_momenta_of_bodies_are_conserved(name):
     task = STATE_TASKS[name]
-    q, p = halves(task, make_rows(task, 0)["test"]["x_true"])
+    q, p = halves(task, make_rows(task, 0, task.splits["test"])["x_true"])
     shape = (-1, task.num_points, task.system.num_bodies, 2)
     q, p = q.reshape(shape), p.reshape(shape)
     total = p.sum(axis=2)
@@ -70,7 +74,7 @@ def test_momenta_of_bodies_are_conserved(name):
 def test_exact_field_scores_the_published_floor(name):
     """So the noise is that of the published losses, number for number."""
     task = STATE_TASKS[name]
-    test = make_rows(task, 0)["test"]
+    test = make_rows(task, 0, task.splits["test"])
     error = exact(task, test["x"]) - test["dx_dt"]
     assert np.mean(error**2) == pytest.approx(FLOORS[name], rel=0.02)
 
@@ -96,6 +100,17 @@ class _NoSpread(np.random.RandomState):
 
 def test_seed_decides_the_draw():
     task = STATE_TASKS["mass_spring"]
-    first, again, other = (make_rows(task, seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first["train"]["x"], again["train"]["x"])
-    assert not np.array_equal(first["train"]["x"], other["train"]["x"])
+    first, again, other = (
+        make_rows(task, seed, task.splits["train"])["x"] for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_rows_depend_on_their_trajectory_alone(made):
+    name, task, rows = made
+    whole = task.splits["test"]
+    few = make_rows(task, 0, whole[3:5])
+    part = slice(3 * task.num_points, 5 * task.num_points)
+    for feature, value in few.items():
+        np.testing.assert_array_equal(value, rows["test"][feature][part])

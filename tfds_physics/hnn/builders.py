@@ -6,8 +6,9 @@ README.md, CITATIONS.bib and TAGS.txt beside this module are their card.
 """
 
 import dataclasses
-import pathlib
-from typing import Any, ClassVar
+import functools
+from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -56,8 +57,12 @@ class StateConfig(tfds.core.BuilderConfig):
             )
 
 
+# At once: enough to be fast together, few enough to be shared by processes.
+_TRAJECTORIES = 500
+
+
 class StateRows(  # type: ignore[call-arg]
-    tfds.core.GeneratorBasedBuilder, skip_registration=True
+    preparation.PhysicsBuilder, skip_registration=True
 ):
     """Rows of states and their time derivatives.
 
@@ -81,27 +86,6 @@ class StateRows(  # type: ignore[call-arg]
         ),
     ]
 
-    def __init__(self, **kwargs: Any):
-        """Makes a builder.
-
-        Args:
-          **kwargs: Arguments of `tfds.core.GeneratorBasedBuilder`: `config`,
-            `data_dir` and others.
-
-        Raises:
-          ValueError: If the folder holds data made with other settings under
-            the same config name.
-        """
-        super().__init__(**kwargs)
-        stored = dict(self.info.metadata or {})
-        if self.data_path.exists() and stored != self._settings():
-            raise ValueError(
-                "A config's name must always stand for the same settings. "
-                f"Received: {self._settings()}, while {self.data_dir} was "
-                f"made with {stored}. Give the config another name, or "
-                "remove that folder."
-            )
-
     @property
     def task(self) -> StateTask:
         """The task, with the changes of the config."""
@@ -113,15 +97,14 @@ class StateRows(  # type: ignore[call-arg]
         }
         return dataclasses.replace(STATE_TASKS[self.TASK], **changes)
 
-    def download_and_prepare(self, **kwargs: Any) -> None:
-        """Makes the dataset unless it is there, one process at a time.
-
-        Args:
-          **kwargs: Arguments of
-            `tfds.core.DatasetBuilder.download_and_prepare`.
-        """
-        with preparation.sole_writer(pathlib.Path(self.data_dir)):
-            super().download_and_prepare(**kwargs)
+    @property
+    def expected_sizes(self) -> dict[str, int]:
+        """Number of rows by split of the whole dataset."""
+        task = self.task
+        return {
+            split: len(trajectories) * task.num_points
+            for split, trajectories in task.splits.items()
+        }
 
     def _info(self) -> tfds.core.DatasetInfo:
         noise = f"Gaussian noise of {self.task.noise} on each coordinate"
@@ -156,20 +139,19 @@ class StateRows(  # type: ignore[call-arg]
             "x_true": vector("State without noise, at which dx_dt is exact.")
         }
 
-    def _split_generators(self, dl_manager):
+    def _chunks(self, dl_manager):
         del dl_manager  # nothing is downloaded
-        rows = make_rows(self.task, self.builder_config.seed)
-        return {split: self._generate_examples(rows[split]) for split in rows}
-
-    def _generate_examples(self, rows):
-        """Yields examples of rows [rows, ...], numbered from 0."""
-        kinds = {"trajectory": np.int64}
-        columns = [
-            value.astype(kinds.get(name, np.float32))
-            for name, value in rows.items()
-        ]
-        for index, values in enumerate(zip(*columns, strict=True)):
-            yield index, dict(zip(rows, values, strict=True))
+        seed = self.builder_config.seed
+        return {
+            split: preparation.Chunks(
+                functools.partial(_make_chunk, self.task, seed, whole.start),
+                [
+                    whole[first : first + _TRAJECTORIES]
+                    for first in range(0, len(whole), _TRAJECTORIES)
+                ],
+            )
+            for split, whole in self.task.splits.items()
+        }
 
     def _settings(self) -> dict:
         config = self.builder_config
@@ -177,6 +159,29 @@ class StateRows(  # type: ignore[call-arg]
             return {}
         names = ("seed", "noise", "num_train", "num_test")
         return {name: getattr(config, name) for name in names}
+
+
+def iterate_rows(
+    rows: dict[str, np.ndarray], first: int = 0
+) -> Iterator[tuple[int, dict]]:
+    """Yields (key, example) of rows [rows, ...], numbered from `first` on.
+
+    Args:
+      rows: Name of a feature -> array.
+      first: Number of the first row in its split.
+    """
+    kinds = {"trajectory": np.int64}
+    columns = [
+        value.astype(kinds.get(name, np.float32))
+        for name, value in rows.items()
+    ]
+    for index, values in enumerate(zip(*columns, strict=True), first):
+        yield index, dict(zip(rows, values, strict=True))
+
+
+def _make_chunk(task, seed, first, trajectories):
+    rows = make_rows(task, seed, trajectories)
+    return iterate_rows(rows, (trajectories.start - first) * task.num_points)
 
 
 class HNNMassSpring(StateRows):

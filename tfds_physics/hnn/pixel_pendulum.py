@@ -1,5 +1,6 @@
 """The pixel pendulum of the state tasks: gymnasium's Pendulum-v1 in frames."""
 
+import functools
 import math
 import os
 from typing import ClassVar
@@ -8,7 +9,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tfds_physics.hnn.builders import StateConfig, StateRows
+from tfds_physics import preparation
+from tfds_physics.hnn.builders import StateConfig, StateRows, iterate_rows
 
 _SIDE = 28
 _NUM_POINTS = 100
@@ -64,23 +66,32 @@ class HNNPixelPendulum(StateRows):
             ),
         }
 
-    def _split_generators(self, dl_manager):
+    @property
+    def expected_sizes(self) -> dict[str, int]:
+        """Number of rows by split of the whole dataset."""
+        config = self.builder_config
+        return {
+            "train": config.num_train * _NUM_POINTS,
+            "test": config.num_test * _NUM_POINTS,
+        }
+
+    def _chunks(self, dl_manager):
         del dl_manager  # nothing is downloaded
         config = self.builder_config
         total = config.num_train + config.num_test
+        make = functools.partial(_make_trajectory, config.seed)
         return {
-            "train": self._generate_examples(range(config.num_train)),
-            "test": self._generate_examples(range(config.num_train, total)),
+            "train": preparation.Chunks(make, range(config.num_train)),
+            "test": preparation.Chunks(make, range(config.num_train, total)),
         }
 
-    def _generate_examples(self, trajectories):
-        """Yields the rows of trajectories, each from its own seed."""
-        for trajectory in trajectories:
-            seed = [self.builder_config.seed, trajectory]
-            rows = swing(np.random.RandomState(seed), _NUM_POINTS)
-            rows["trajectory"] = np.full(_NUM_POINTS, trajectory)
-            for index, example in super()._generate_examples(rows):
-                yield f"{trajectory}-{index}", example
+
+def _make_trajectory(seed, trajectory):
+    """Yields (key, example) of a trajectory, which has its own seed."""
+    rows = swing(np.random.RandomState([seed, trajectory]), _NUM_POINTS)
+    rows["trajectory"] = np.full(_NUM_POINTS, trajectory)
+    for index, example in iterate_rows(rows):
+        yield f"{trajectory}-{index}", example
 
 
 def swing(rng: np.random.RandomState, num_points: int) -> dict[str, np.ndarray]:

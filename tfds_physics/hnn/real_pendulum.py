@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.util import DownloadError
 
-from tfds_physics.hnn.builders import StateRows
+from tfds_physics import preparation
+from tfds_physics.hnn.builders import StateRows, iterate_rows
 
 ARCHIVE = "invar_datasets.zip"
 ARCHIVE_URL = (
@@ -21,7 +22,7 @@ ARCHIVE_SHA256 = (
     "9794ee02f45403f87b739cc235a046bd424a73b8222067165f66463cef57be59"
 )
 _RECORDING = "real_pend_h_1.txt"
-_REAL_TRAIN_ROWS = 445
+_SIZES = {"train": 445, "test": 110}
 
 
 class HNNRealPendulum(StateRows):
@@ -49,15 +50,19 @@ class HNNRealPendulum(StateRows):
     def _more_features(self, vector):
         return {}  # nobody knows the state without noise
 
-    def _split_generators(self, dl_manager):
+    @property
+    def expected_sizes(self) -> dict[str, int]:
+        """Number of rows by split."""
+        return dict(_SIZES)
+
+    def _chunks(self, dl_manager):
         rows = read_recording(_fetch_archive(dl_manager))
-        parts = {
-            "train": slice(_REAL_TRAIN_ROWS),
-            "test": slice(_REAL_TRAIN_ROWS, None),
-        }
+        num_train = _SIZES["train"]
+        parts = {"train": slice(num_train), "test": slice(num_train, None)}
         return {
-            split: self._generate_examples(
-                {name: value[part] for name, value in rows.items()}
+            split: preparation.Chunks(
+                iterate_rows,
+                [{name: value[part] for name, value in rows.items()}],
             )
             for split, part in parts.items()
         }

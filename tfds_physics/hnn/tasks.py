@@ -8,6 +8,7 @@ published losses are comparable. The motion is solved more tightly than theirs.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -45,6 +46,14 @@ class StateTask:
     def times(self) -> np.ndarray:
         """Seconds of the rows of a trajectory, [num_points]."""
         return np.linspace(0.0, self.duration, self.num_points)
+
+    @property
+    def splits(self) -> dict[str, range]:
+        """Numbers of the trajectories by split, in the order of the draw."""
+        first = self.num_test if self.test_first else self.num_train
+        parts = range(first), range(first, self.num_train + self.num_test)
+        names = ("test", "train") if self.test_first else ("train", "test")
+        return dict(zip(names, parts, strict=True))
 
 
 def draw_on_circle(
@@ -116,7 +125,7 @@ def draw_three_bodies(
 STATE_TASKS = {
     "mass_spring": StateTask(
         system=SYSTEMS["mass_spring"],  # H = q^2 + p^2
-        draw_start=lambda rng: draw_on_circle(rng, 0.1, 1.0),
+        draw_start=functools.partial(draw_on_circle, low=0.1, high=1.0),
         num_train=25,
         num_test=25,
         num_points=30,
@@ -125,7 +134,7 @@ STATE_TASKS = {
     ),
     "pendulum": StateTask(
         system=SYSTEMS["pendulum"],  # H = 3 (1 - cos q) + p^2
-        draw_start=lambda rng: draw_on_circle(rng, 1.3, 2.3),
+        draw_start=functools.partial(draw_on_circle, low=1.3, high=2.3),
         num_train=25,
         num_test=25,
         num_points=45,
@@ -153,42 +162,45 @@ STATE_TASKS = {
 }
 
 
-def make_rows(task: StateTask, seed: int) -> dict[str, dict[str, np.ndarray]]:
-    """Makes the rows of both splits.
+def make_rows(
+    task: StateTask, seed: int, trajectories: range
+) -> dict[str, np.ndarray]:
+    """Makes the rows of some trajectories of a draw.
+
+    A row depends on the task, the seed and its trajectory alone: the bytes are
+    the same for any other trajectories beside it.
 
     Args:
       task: The task, such as `STATE_TASKS["pendulum"]`.
       seed: Seed of the one stream of random numbers; 0 is the published draw.
+      trajectories: Their numbers, such as `task.splits["train"]`.
 
     Returns:
-      Split ("train" or "test") -> name -> array: `x`, `dx_dt` and `x_true`
-      [rows, 2 dof], `time` [rows] in seconds, `trajectory` [rows].
+      Name -> array: `x`, `dx_dt` and `x_true` [rows, 2 dof], `time` [rows] in
+      seconds, `trajectory` [rows].
     """
     rng = np.random.RandomState(seed)
     starts, noise = [], []
     shape = (2 * task.system.dof, task.num_points)
-    for _ in range(task.num_train + task.num_test):
+    for _ in range(trajectories.stop):
         starts.append(task.draw_start(rng))
         # Drawn trajectory by trajectory, q before p, and not at all for 0.
         noise.append(rng.randn(*shape).T if task.noise else np.zeros(shape).T)
-    q0, p0 = (np.stack(part) for part in zip(*starts, strict=True))
+    wanted = slice(trajectories.start, trajectories.stop)
+    q0, p0 = (np.stack(part) for part in zip(*starts[wanted], strict=True))
     q, p = task.system.simulate(q0, p0, task.times)
     dq, dp = task.system.gradient(q, p)
     x_true = np.concatenate([q, p], axis=-1)
+    numbers = np.arange(trajectories.start, trajectories.stop)
     arrays = {
-        "x": x_true + task.noise * np.stack(noise),
+        "x": x_true + task.noise * np.stack(noise[wanted]),
         # Exact, at the states without noise, as in the source.
         "dx_dt": np.concatenate([dp, -dq], axis=-1),
         "x_true": x_true,
         "time": np.broadcast_to(task.times, q.shape[:2]),
-        "trajectory": np.broadcast_to(np.arange(len(q))[:, None], q.shape[:2]),
+        "trajectory": np.broadcast_to(numbers[:, None], q.shape[:2]),
     }
-    names = ("test", "train") if task.test_first else ("train", "test")
-    first = task.num_test if task.test_first else task.num_train
     return {
-        name: {
-            key: value[part].reshape(-1, *value.shape[2:])
-            for key, value in arrays.items()
-        }
-        for name, part in zip(names, (slice(first), slice(first, None)))
+        name: value.reshape(-1, *value.shape[2:])
+        for name, value in arrays.items()
     }

@@ -6,21 +6,20 @@ README.md, CITATIONS.bib and TAGS.txt beside this module are their card.
 import dataclasses
 import functools
 import json
-import pathlib
 import zlib
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_physics import preparation
+from tfds_physics import pictures, preparation
 from tfds_physics.systems import SYSTEMS
-from tfds_physics.video import examples, workers
+from tfds_physics.video import examples
 from tfds_physics.video.configs import CONFIGS, PhysicsConfig
 
 
 class PhysicsVideo(  # type: ignore[call-arg]
-    tfds.core.GeneratorBasedBuilder, skip_registration=True
+    preparation.PhysicsBuilder, skip_registration=True
 ):
     """Videos of a physical system with its true states and energies.
 
@@ -35,31 +34,6 @@ class PhysicsVideo(  # type: ignore[call-arg]
         "1.1.0": "Split validation_long; the other splits are as in 1.0.0.",
     }
     BUILDER_CONFIGS: ClassVar[list[PhysicsConfig]] = CONFIGS
-
-    def __init__(self, *, num_workers: int = 1, **kwargs: Any):
-        """Makes a builder.
-
-        Args:
-          num_workers: Number of processes that make examples while this one
-            writes them; the data are the same for any number. From
-            `tfds.load`: `builder_kwargs={"num_workers": 2}`. Defaults to 1.
-          **kwargs: Arguments of `tfds.core.GeneratorBasedBuilder`: `config`,
-            `data_dir` and others.
-
-        Raises:
-          ValueError: If `num_workers` is below 1, or the folder holds data
-            made with other settings under the same config name.
-          TypeError: If the config or its system is of another kind.
-        """
-        if not isinstance(num_workers, int) or num_workers < 1:
-            raise ValueError(
-                "`num_workers` must be a whole number of at least 1. "
-                f"Received: {num_workers!r}."
-            )
-        self._num_workers = num_workers
-        super().__init__(**kwargs)
-        if self.data_path.exists():
-            self._check_same_settings()
 
     @property
     def recipe(self) -> examples.Recipe:
@@ -90,34 +64,11 @@ class PhysicsVideo(  # type: ignore[call-arg]
             num_validation_long_frames=config.num_validation_long_frames,
         )
 
-    def download_and_prepare(self, **kwargs: Any) -> None:
-        """Makes the dataset unless it is there; nothing is downloaded.
-
-        Args:
-          **kwargs: Arguments of
-            `tfds.core.DatasetBuilder.download_and_prepare`.
-
-        Raises:
-          OSError: If the disk is too full (errno ENOSPC).
-          RuntimeError: If a worker process dies.
-        """
-        download_config = kwargs.get("download_config")
-        overwrite = (
-            download_config is not None
-            and download_config.download_mode.overwrite_dataset
-        )
-        if self.data_path.exists() and not overwrite:
-            super().download_and_prepare(**kwargs)
-            return
-        data_path = pathlib.Path(self.data_dir)
-        with (
-            preparation.enough_space(data_path, self._estimate_bytes()),
-            preparation.sole_writer(data_path),
-        ):
-            super().download_and_prepare(**kwargs)
-        if not self.info.splits:  # another process made it while we waited
-            self.info.read_from_directory(self.data_dir)
-            self._check_same_settings()
+    @property
+    def expected_sizes(self) -> dict[str, int]:
+        """Number of examples by split of the whole dataset."""
+        sizes = self.builder_config.sizes
+        return {split: size for split, size in sizes.items() if size}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
@@ -126,22 +77,16 @@ class PhysicsVideo(  # type: ignore[call-arg]
             metadata=tfds.core.MetadataDict(self._settings()),
         )
 
-    def _split_generators(self, dl_manager):
+    def _chunks(self, dl_manager):
         del dl_manager  # nothing is downloaded
+        recipe = self.recipe
         return {
-            split: self._generate_examples(split, size)
-            for split, size in self.builder_config.sizes.items()
-            if size
+            split: preparation.Chunks(
+                functools.partial(_make_chunk, recipe, split),
+                examples.chunk_indices(recipe, split, size),
+            )
+            for split, size in self.expected_sizes.items()
         }
-
-    def _generate_examples(self, split: str, size: int):
-        chunk_map = functools.partial(
-            workers.ordered_map, num_processes=self._num_workers
-        )
-        for example in examples.iterate_examples(
-            self.recipe, split, size, chunk_map
-        ):
-            yield example["id"], example
 
     def _settings(self) -> dict:
         """All that decides the data, as plain JSON."""
@@ -149,28 +94,8 @@ class PhysicsVideo(  # type: ignore[call-arg]
         settings["sizes"] = self.builder_config.sizes
         return json.loads(json.dumps(settings))
 
-    def _check_same_settings(self):
-        """TFDS goes by names alone and would hand out data of other settings.
-
-        So the settings are kept as metadata beside the data.
-        """
-        stored = dict(self.info.metadata or {})
-        wanted = self._settings()
-        if stored != wanted:
-            differing = {
-                key: (stored.get(key), wanted[key])
-                for key in wanted
-                if stored.get(key) != wanted[key]
-            }
-            raise ValueError(
-                "A config's name must always stand for the same settings. "
-                f"Received: other settings than those of the data in "
-                f"{self.data_dir} (stored, wanted): {differing}. Give the "
-                "config another name, or remove that folder."
-            )
-
-    def _estimate_bytes(self) -> int:
-        """Bytes on the disk, from a few examples."""
+    def _estimate_bytes(self, max_examples: int | None = None) -> int:
+        """From a few examples: noisy frames compress badly."""
         recipe = self.recipe
         sample = examples.make_examples(recipe, "train", range(4))
         states = sum(
@@ -184,10 +109,17 @@ class PhysicsVideo(  # type: ignore[call-arg]
         per_example = states + sum(videos) / len(videos)
         per_frame = per_example / recipe.num_train_frames
         num_frames = sum(
-            size * len(recipe.times(split))
-            for split, size in self.builder_config.sizes.items()
+            min(size, max_examples or size) * len(recipe.times(split))
+            for split, size in self.expected_sizes.items()
         )
         return int(1.1 * per_frame * num_frames)
+
+
+def _make_chunk(recipe, split, indices):
+    return [
+        (example["id"], example)
+        for example in examples.make_examples(recipe, split, indices)
+    ]
 
 
 def _features(recipe: examples.Recipe) -> tfds.features.FeaturesDict:
@@ -202,7 +134,7 @@ def _features(recipe: examples.Recipe) -> tfds.features.FeaturesDict:
         {
             # Compressed bytes: smaller than PNG and faster to read than raw
             # frames, see benchmarks/bench_data.py.
-            "video": tfds.features.Tensor(
+            "video": pictures.Frames(
                 shape=(None, size, size, 3),
                 dtype=np.uint8,
                 encoding=tfds.features.Encoding.ZLIB,

@@ -4,9 +4,8 @@ numpy only, so that worker processes start fast and never load TensorFlow.
 """
 
 import dataclasses
-import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -148,24 +147,17 @@ def make_examples(
     ]
 
 
-def iterate_examples(
-    recipe: Recipe, split: str, num_examples: int, chunk_map: Callable = map
-) -> Iterator[dict]:
-    """Yields examples 0..num_examples - 1 in order, made in chunks.
+def chunk_indices(recipe: Recipe, split: str, num_examples: int) -> list[range]:
+    """Examples 0..num_examples - 1 in ranges to be made at once.
 
     Args:
       recipe: Recipe of the examples.
       split: One of SPLITS.
       num_examples: Number of examples, from index 0 on.
-      chunk_map: Called as the built-in map is; a partial of
-        `workers.ordered_map` makes the chunks on several processes.
     """
     num_frames = len(recipe.times(split))
     size = max(1, _CHUNK_BYTES // (num_frames * recipe.image_size**2 * 3))
-    chunks = [
+    return [
         range(start, min(start + size, num_examples))
         for start in range(0, num_examples, size)
     ]
-    make_chunk = functools.partial(make_examples, recipe, split)
-    for examples in chunk_map(make_chunk, chunks):
-        yield from examples

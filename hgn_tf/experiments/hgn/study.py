@@ -59,7 +59,9 @@ def make_study(
     """
 
     def make(run, folder):
-        train.train(run.config, folder, data_dir, 1, verbose, progress)
+        train.train(
+            run.config, folder, data_dir, verbose=verbose, progress=progress
+        )
         return train.evaluate(
             folder, data_dir, experiment=_NAME, model_name=run.model
         )

@@ -226,7 +226,7 @@ def run(
     """
 
     def make(row, folder):
-        train.train(row.config, folder, data_dir, 1, verbose)
+        train.train(row.config, folder, data_dir, verbose=verbose)
         return train.evaluate(
             folder, data_dir, experiment=table, model_name=row.model
         )

@@ -23,7 +23,7 @@ def train(
     config: Config,
     run_dir: pathlib.Path,
     data_dir: str | None = None,
-    num_workers: int = 1,
+    beam_options: str | None = None,
     verbose: int | str = "auto",
     progress: Callable[[str], None] = lambda line: None,
 ) -> HGN | PixelHNN:
@@ -33,7 +33,8 @@ def train(
       config: Settings of the run.
       run_dir: Folder of the run. In a folder of the same run training goes on.
       data_dir: TFDS's folder; None for its default.
-      num_workers: Number of processes that generate the dataset.
+      beam_options: Options of Apache Beam, as of `data.prepare`; None for one
+        process that makes the dataset.
       verbose: Verbosity of `model.fit`.
       progress: Callable that gets lines on what validation compares with.
     Returns: The trained model, which is also in `model.keras`.
@@ -42,10 +43,10 @@ def train(
         settings fit no model or not the dataset.
       BlockingIOError: if another process trains in the folder.
     """
-    builder = data.get_builder(config.dataset, data_dir, num_workers)
+    builder = data.get_builder(config.dataset, data_dir)
     runs.check_folder(config, run_dir)
     check_config(config, builder)
-    builder.download_and_prepare()
+    data.prepare(builder, beam_options)
     keras.utils.set_random_seed(config.seed)
     model = make_model(config, builder)
     dtype = _picture_dtype(model)
@@ -114,7 +115,7 @@ def evaluate(
     config, model = load(run_dir)
     costs = runs.costs(training.read_log(run_dir / "log.csv"))
     builder = data.get_builder(config.dataset, data_dir)
-    builder.download_and_prepare()
+    data.prepare(builder)
     metrics, arrays = evaluation.evaluate(model, builder, num_examples)
     result = runs.Result(
         experiment=experiment,
@@ -167,7 +168,7 @@ def make_preset(
         )
     presets.round_weights(model)
     builder = data.get_builder(config.dataset, data_dir)
-    builder.download_and_prepare()
+    data.prepare(builder)
     metrics, _ = evaluation.evaluate(model, builder, num_examples)
     result = dataclasses.replace(runs.read_result(path), metrics=metrics)
     card = dataclasses.asdict(result)

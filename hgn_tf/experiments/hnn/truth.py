@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow_datasets as tfds
 
+from hgn_tf import data
 from hgn_tf.experiments.hnn.config import PIXELS, TASKS
 from tfds_physics.hnn.tasks import STATE_TASKS
 from tfds_physics.systems import System
@@ -52,7 +53,7 @@ def load_truth(name: str, data_dir: str | None = None) -> Truth:
       data_dir: TFDS's folder; None for its default.
     """
     builder = tfds.builder(f"hnn_{name}", data_dir=data_dir)
-    builder.download_and_prepare()
+    data.prepare(builder)
     rows = {split: _load_rows(builder, split) for split in ("train", "test")}
     task = TASKS[name]
     if name not in STATE_TASKS:
