@@ -209,7 +209,7 @@ def test_own_system_of_a_script_goes_to_other_processes(tmp_path):
 @needs_beam
 @pytest.mark.slow
 def test_killed_preparation_leaves_nothing_in_the_way(tmp_path):
-    process = start(tmp_path, num_train=3000)
+    process = start(tmp_path, num_train=600)
     while not list(tmp_path.rglob("incomplete.*")) or not (
         children := psutil.Process(process.pid).children(recursive=True)
     ):
@@ -221,7 +221,7 @@ def test_killed_preparation_leaves_nothing_in_the_way(tmp_path):
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
     assert list(tmp_path.rglob("incomplete.*"))
-    assert start(tmp_path, num_train=3000).wait() == 0
+    assert start(tmp_path, num_train=600).wait() == 0
     assert not list(tmp_path.rglob("incomplete.*"))
 
 
