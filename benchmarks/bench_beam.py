@@ -9,6 +9,7 @@ and the pipeline. The rate is that of the videos past those 8.
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import resource
 import subprocess
@@ -81,6 +82,9 @@ def main():
     if options.way:
         seconds, memory = prepare(system, options.way, count)
         print(seconds, *memory)
+        return
+    if importlib.util.find_spec("apache_beam") is None:
+        print("Apache Beam is not installed: pip install 'hgn-tf[beam]'")
         return
     print(f"{count} videos of physics_{system}, 30 frames of 32x32:")
     for way in WAYS:
