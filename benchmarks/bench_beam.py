@@ -93,8 +93,8 @@ def main():
         rate = (count - FEW) / (seconds - start)
         print(
             f"{way:16}{start:6.1f} CPU-s to start, {rate:5.0f} videos per "
-            f"CPU-second after that; peak memory {own:.0f} MB, of a worker "
-            f"{child:.0f} MB",
+            f"CPU-second after that; peak memory {own:.0f} MB, of the largest "
+            f"other process {child:.0f} MB",
             flush=True,
         )
 

@@ -42,7 +42,7 @@ def trained(monkeypatch):
             peak_memory_mb=1.0,
         )
 
-    def train(config, run_dir, *arguments):
+    def train(config, run_dir, *_, **options):
         names.append(run_dir.name)
         run_dir.mkdir(parents=True)
         runs.files.write_json(

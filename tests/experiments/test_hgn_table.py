@@ -80,7 +80,7 @@ def trained(monkeypatch):
             peak_memory_mb=1.0,
         )
 
-    def run(config, run_dir, *_):
+    def run(config, run_dir, *_, **options):
         runs.check_folder(config, run_dir)
         run_dir.mkdir(parents=True)
         files.write_json(run_dir / "config.json", dataclasses.asdict(config))
