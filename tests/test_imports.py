@@ -155,16 +155,9 @@ def test_modules_import_each_other_in_no_circle():
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_modules_of_posix_are_imported_only_where_they_may_miss(name):
-    tree = ast.parse(MODULES[name].read_text("utf-8"))
-    guarded = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Try)
-        for inner in node.body
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import) and id(node) not in guarded:
+def test_no_module_needs_posix_to_be_imported(name):
+    for node in ast.parse(MODULES[name].read_text("utf-8")).body:
+        if isinstance(node, ast.Import):
             found = POSIX.intersection(alias.name for alias in node.names)
             assert not found, f"{name} needs {found}: Windows has none"
 
