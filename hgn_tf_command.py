@@ -21,6 +21,8 @@ def main() -> int:
             raise
         print(f"hgn-tf: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return run()
 
 

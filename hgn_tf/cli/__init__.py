@@ -25,23 +25,30 @@ def main(arguments: list[str] | None = None) -> int:
         _check_places(options)
         options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # As `hgn-tf datasets | head` does it. What is left to be written goes
-        # nowhere, or Python would complain of it at its end.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+    except BrokenPipeError:  # as `hgn-tf datasets | head` does it
+        _drop_output()
         return 141
     except Exception as error:
         if options.traceback or not is_mistake(error):
             raise
         line = " ".join(str(error).splitlines())
         print(f"hgn-tf: {line}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk, where the output goes
+            _drop_output()
         return 2
     except KeyboardInterrupt:
         print("hgn-tf: stopped; the same command goes on.", file=sys.stderr)
         return 130
     return 0
+
+
+def _drop_output():
+    """What is left to be written goes nowhere: it would fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _check_places(options):

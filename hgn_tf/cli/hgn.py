@@ -305,6 +305,7 @@ def _rollout(options):
 
 
 def _sample(options):
+    runs.check_seed(options.seed)
     _check_frames(options.samples, options.steps)
     _, model = _load(options.model)
     motion = model.sample(options.samples, options.steps, seed=options.seed)

@@ -145,7 +145,12 @@ def read_result(path: pathlib.Path) -> Result:
     Raises: ValueError: if it is not that of a run.
     """
     try:
-        return Result(**files.read_json(path))
+        result = Result(**files.read_json(path))
+        if not all(
+            isinstance(x, dict) for x in (result.metrics, result.config)
+        ):
+            raise TypeError("its metrics and config must be dictionaries")
+        return result
     except (TypeError, ValueError) as error:
         raise ValueError(
             "A result must be the JSON that a run wrote. Received: "

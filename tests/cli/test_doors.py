@@ -139,6 +139,7 @@ def test_settings_are_checked_before_anything_is_made(
         ("rollout hgn_pendulum --examples 999 --out x.gif", "at most 4000"),
         ("datasets --data-dir=", "--data-dir must be a folder"),
         (TRAIN + "--seed 4294967296", "`seed` must be from 0"),
+        ("sample hgn_pendulum --seed -1 --out x.gif", "`seed` must be from 0"),
         ("table hgn --models hgn_forecasts", "'hgn_forecast'"),
     ],
 )
@@ -240,6 +241,18 @@ def test_nobody_reads_the_list_any_more(monkeypatch, capsys):
         assert main(["datasets"]) == 141
         monkeypatch.undo()
     assert capsys.readouterr().err == ""
+
+
+def test_the_list_goes_to_a_full_disk(monkeypatch, capsys):
+    full = pathlib.Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full")
+    with full.open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert main(["datasets"]) == 2
+        monkeypatch.undo()  # what is left fails no more when it is closed
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hgn-tf: ") and "No space left" in line
 
 
 def script(backend):

@@ -1,6 +1,7 @@
 """Settings, results and folders of runs; who made an error."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -97,9 +98,11 @@ def test_a_result_is_what_was_written(tmp_path):
     result.write(tmp_path / "x.json")
     found = runs.read_result(tmp_path / "x.json")
     assert found == runs.Result(**FIELDS | {"metrics": {**metrics, "r2": None}})
-    (tmp_path / "x.json").write_text('{"metrics": {}}')
-    with pytest.raises(ValueError, match="JSON that a run wrote.*x.json"):
-        runs.read_result(tmp_path / "x.json")
+    lists = runs.files.read_json(tmp_path / "x.json") | {"config": []}
+    for text in ('{"metrics": {}}', "[]", "{", json.dumps(lists)):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(ValueError, match="JSON that a run wrote.*x.json"):
+            runs.read_result(tmp_path / "x.json")
 
 
 def test_a_result_of_an_earlier_version_is_read(tmp_path):
