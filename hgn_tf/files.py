@@ -81,6 +81,30 @@ def check_place(
     return path
 
 
+def check_folder(folder: str | os.PathLike) -> pathlib.Path:
+    """Whether a folder is there or can be made: to be asked before the work.
+
+    Args:
+      folder: Path of the folder.
+    Returns: The path.
+    Raises:
+      NotADirectoryError: if a file stands in its place, or above it.
+      PermissionError: if it, or what is above it, may not be written to.
+    """
+    folder = pathlib.Path(folder)
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(
+            "A folder must be there, or can be made. Received: "
+            f"{folder}, where {above} is a file."
+        )
+    if not os.access(above, os.W_OK):
+        raise PermissionError(
+            f"A folder must be open to writing. Received: {folder}."
+        )
+    return folder
+
+
 @contextlib.contextmanager
 def sole_user(folder: pathlib.Path) -> Iterator[None]:
     """Holds a folder in which one process at a time may work.

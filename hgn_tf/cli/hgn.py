@@ -227,11 +227,11 @@ def _evaluate(options):
     if options.examples:
         name += f"-{options.examples}-examples"
     if options.results:
-        options.results.mkdir(parents=True, exist_ok=True)
-        files.check_place(options.results / f"{name}.json")
+        files.check_folder(options.results)
     result = train.evaluate(options.run_dir, options.data_dir, options.examples)
     _report(result, options.run_dir, written=not options.examples)
     if options.results:
+        options.results.mkdir(parents=True, exist_ok=True)
         path = options.results / f"{name}.json"
         result.write(path)
         print(f"wrote {path}")

@@ -130,12 +130,13 @@ def run_table(
       results_dir: Folder of the JSON files.
       runs_dir: Folder of the runs' folders.
     """
+    files.check_folder(results_dir)
     for run in runs:
         path = results_dir / f"{run.name}.json"
         if find_result(path, run.config) is None:
-            # First, for a place that cannot be written to is told at once.
+            result = make(run, runs_dir / run.name)
             results_dir.mkdir(parents=True, exist_ok=True)
-            make(run, runs_dir / run.name).write(path)
+            result.write(path)
         yield read_result(path)
 
 
@@ -329,7 +330,9 @@ def check_folder(config: Any, run_dir: pathlib.Path) -> None:
     Raises:
       ValueError: if it holds another run or other things.
       BlockingIOError: if another process trains in it.
+      OSError: if it cannot be made.
     """
+    files.check_folder(run_dir)
     if not run_dir.exists():
         return
     # A start that was killed may leave the half of a file, and no more.

@@ -173,8 +173,14 @@ def test_a_place_of_results_is_tried_before_the_training(
     family, here, capsys, monkeypatch
 ):
     (here / "results").write_text("mine")
-    message = "'results/"
+    message = "where results is a file"
     check_door(["table", family], message, here, capsys)
+
+
+def test_places_of_runs_are_tried_before_a_dataset_is_made(here, capsys):
+    (here / "runs").write_text("mine")
+    command = ["table", "hgn", "--data-dir", "data"]
+    check_door(command, "where runs is a file", here, capsys)
 
 
 # A run's folder, and what is wrong with it.
@@ -219,7 +225,9 @@ def test_a_damaged_run_is_told(run_dir, here, capsys, name, damage, message):
         ("rollout run --dt nan --out x.gif", "`dt` must be a finite number"),
         ("rollout run --dt inf --steps 0 --out x.gif", "`dt` must be a finite"),
         ("preset run --name mine", "an HGN that was evaluated"),
-        ("evaluate run --results run/log.csv", "run/log.csv'"),
+        ("evaluate run --results run/log.csv", "where run/log.csv is a file"),
+        (TRAIN + "--out run/log.csv", "where run/log.csv is a file"),
+        (TRAIN + "--out run/log.csv/x", "where run/log.csv is a file"),
         (TRAIN, "where another is"),
     ],
 )
