@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import keras
 import numpy as np
@@ -394,9 +395,10 @@ def test_frames_are_not_squashed():
 
 
 @pytest.mark.parametrize("form", [paper_networks, flat_networks])
-@pytest.mark.parametrize("size", [4, 24, 256])
-def test_other_image_sizes_are_refused(form, size):
-    with pytest.raises(ValueError, match=f"`image_size` must be 8.*{size}"):
+@pytest.mark.parametrize("size", [4, 24, 256, (48, 64)])
+def test_other_image_sizes_are_refused_with_the_way_out(form, size):
+    message = "`image_size` must be 8.*an encoder and a decoder of your own"
+    with pytest.raises(ValueError, match=f"{message}.*{re.escape(str(size))}"):
         form(size)
 
 
