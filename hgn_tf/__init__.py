@@ -37,7 +37,15 @@ if _backend != "tensorflow":
         name="keras",
     )
 
-from hgn_tf import integrators, losses, models, networks, phase, presets
+from hgn_tf import (
+    integrators,
+    losses,
+    models,
+    networks,
+    phase,
+    presets,
+    prior,
+)
 from hgn_tf.integrators import rollout
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.hnn import HNN, DerivativeNet
@@ -53,6 +61,7 @@ if TYPE_CHECKING:
         evaluation,
         experiments,
         metrics,
+        motions,
         training,
         validation,
         viz,
@@ -77,10 +86,12 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "motions",
     "networks",
     "nhf_networks",
     "phase",
     "presets",
+    "prior",
     "rollout",
     "training",
     "validation",

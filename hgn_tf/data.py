@@ -230,6 +230,29 @@ def load_split(
     return _stack(list(tfds.as_numpy(builder.as_dataset(split=part))))
 
 
+def split_batches(
+    builder: tfds_physics.PhysicsVideo,
+    split: str,
+    num_examples: int,
+    batch_size: int = 250,
+) -> tf.data.Dataset:
+    """Batches of the first videos of a split, once and in their order.
+
+    Args:
+      builder: Prepared builder.
+      split: Name of a split, such as "train".
+      num_examples: Number of examples at most.
+      batch_size: Number of videos per batch; the last has what is left.
+        Defaults to 250.
+
+    Returns:
+      Dataset of uint8 [batch, time, height, width, 3].
+    """
+    size = min(num_examples, builder.info.splits[split].num_examples)
+    videos = builder.as_dataset(split=f"{split}[:{size}]")
+    return videos.map(lambda example: example["video"]).batch(batch_size)
+
+
 def make_trajectories(
     recipe: tfds_physics.Recipe, split: str, indices: Sequence[int]
 ) -> Trajectories:
@@ -295,10 +318,30 @@ def true_video(
       ValueError: If `times` turn back.
     """
     recipe = builder.recipe
+    q = true_motion(recipe, trajectories, times)
+    return tfds_physics.render_video(recipe.system, q, recipe.image_size)
+
+
+def true_motion(
+    recipe: tfds_physics.Recipe, trajectories: Trajectories, times: np.ndarray
+) -> np.ndarray:
+    """True positions from the first true state on, at other times.
+
+    Args:
+      recipe: Recipe of the dataset, whose system moves.
+      trajectories: Examples of the dataset.
+      times: Seconds from the first frame, rising or falling from 0, [time].
+
+    Returns:
+      q, float64 [batch, time, dof].
+
+    Raises:
+      ValueError: If `times` turn back.
+    """
     q, _ = recipe.system.simulate(
         trajectories.q[:, 0], trajectories.p[:, 0], times
     )
-    return tfds_physics.render_video(recipe.system, q, recipe.image_size)
+    return q
 
 
 def expected_frames(
@@ -320,14 +363,99 @@ def expected_frames(
     Raises:
       ValueError: If `num_samples` is below 2.
     """
-    recipe = builder.recipe
+    return expected_frames_of(builder.recipe, trajectories.q, num_samples)
+
+
+def expected_frames_of(
+    recipe: tfds_physics.Recipe, q: np.ndarray, num_samples: int = 32
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `expected_frames`, of any true positions.
+
+    Args:
+      recipe: Recipe of the dataset, `builder.recipe`.
+      q: True positions [batch, time, dof].
+      num_samples: Number of noise samples per frame. Defaults to 32.
+
+    Returns:
+      (mean, variance), both float32 [batch, time, height, width, 3].
+
+    Raises:
+      ValueError: If `num_samples` is below 2.
+    """
     return tfds_physics.expected_video(
         recipe.system,
-        trajectories.q,
+        q,
         recipe.noise,
         recipe.image_size,
         num_samples=num_samples,
     )
+
+
+def read_frames(
+    recipe: tfds_physics.Recipe, video: np.ndarray
+) -> tfds_physics.Reading:
+    """The positions whose expected frame is nearest to each drawn one.
+
+    Args:
+      recipe: Recipe of the dataset, `builder.recipe`, with system and noise.
+      video: Floats about 0 to 1, [..., height, width, 3].
+
+    Returns:
+      Reading: q [..., dof] and the mean squared error that is left, [...].
+
+    Raises:
+      ValueError: If the frames do not fit.
+    """
+    return tfds_physics.read_frames(recipe.system, video, recipe.noise)
+
+
+def read_motions(
+    recipe: tfds_physics.Recipe, q: np.ndarray, dt: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far positions are from the nearest true motion, and its energy.
+
+    Args:
+      recipe: Recipe of the dataset.
+      q: Positions [batch, time, dof], as `read_frames` gives them.
+      dt: Seconds between frames.
+
+    Returns:
+      (distance, spread, energy), each [batch]. The distance of the bodies
+      from that motion and what it takes them from their mean places are roots
+      of mean squares, in pixels. Energies are in joules.
+
+    Raises:
+      ValueError: If there are fewer than 7 frames.
+    """
+    found = tfds_physics.read_motion(recipe.system, q, dt)
+    pixel = 2.0 * recipe.system.half_width / (recipe.image_size - 1)
+    with np.errstate(all="ignore"):
+        energy = recipe.system.hamiltonian(found.q0, found.p0)
+    return found.distance / pixel, found.spread / pixel, energy
+
+
+def read_energies(
+    recipe: tfds_physics.Recipe, q: np.ndarray, dt: float
+) -> np.ndarray:
+    """True energies of positions in time, velocities by differences.
+
+    Args:
+      recipe: Recipe of the dataset.
+      q: Positions [batch, time, dof], as `read_frames` gives them.
+      dt: Seconds between frames.
+
+    Returns:
+      Joules, [batch, time - 6]: the first three and the last three frames
+      have none.
+
+    Raises:
+      ValueError: If there are fewer than 7 frames.
+    """
+    q = tfds_physics.unwrap(q, recipe.system)
+    p = tfds_physics.read_momenta(recipe.system, q, dt)
+    cut = (q.shape[1] - p.shape[1]) // 2
+    with np.errstate(all="ignore"):
+        return recipe.system.hamiltonian(q[:, cut:-cut], p)
 
 
 def _stack(rows: list[dict]) -> Trajectories:

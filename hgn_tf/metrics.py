@@ -1,15 +1,41 @@
 """How good a rollout is: numpy arrays in, one number per trajectory out.
 
 Frames are floats in [0, 1], [batch, time, height, width, channels]. Means over
-trajectories are left to the caller; `mean_and_stderr` takes them. `fvu` and
-`r_squared` are the two measures that exist only over trajectories.
+trajectories are left to the caller; `mean_and_stderr` takes them. `fvu`, the
+correlations and `symetric` are measures that exist only over trajectories.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
+
+# Of `symetric`, in the words of its source.
+_SYMETRIC_R2, _SYMETRIC_SYM = 0.9, 0.05
+_MOST_ORDER, _MOST_MONOMIALS = 5, 600
+_RIDGES = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
+_JACOBIAN_POINTS = 100
+
+
+class SyMetric(NamedTuple):
+    """How far a map from learned to true states is a symplectic one.
+
+    Attributes:
+      r2: Share of the variance of the true states that the map explains, on
+        states that it was not fitted to; 1 is all.
+      sym: Mean squared distance of A A^T from the unit matrix, A = J E J^T,
+        over its mean size; 0 for a symplectic map, at most 1.
+      passed: 1.0 if r2 > 0.9 and sym < 0.05, else 0.0.
+      order: Order of the polynomial that was chosen.
+    """
+
+    r2: float
+    sym: float
+    passed: float
+    order: int
 
 
 def pixel_mse_per_frame(
@@ -163,6 +189,129 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
         return 0.0
     ranks = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
     return float(np.sqrt(r_squared(*ranks)))
+
+
+def symetric(
+    learned: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray],
+    seed: int = 0,
+) -> SyMetric:
+    """SyMetric: whether true states are a symplectic map of learned ones.
+
+    A polynomial f of the learned state is fitted to the true one, J is its
+    Jacobian at some states, and E the two-form dq ^ dp. The map keeps the
+    two-form up to a factor where J E J^T is a multiple of E.
+
+    Source: Lasso, and the lowest order that explains 0.9 of the variance.
+    Here: ridge, and the order up to 5 that explains most of the held-out half.
+    With one degree of freedom a linear map is always symplectic, and q + q^3 /
+    10 is nearly linear: the lowest order would pass it.
+
+    A latent larger than the system fills a thin set, and across it a fit knows
+    no derivatives: the ridge takes the smallest.
+
+    Args:
+      learned: Pair (q, p) of learned states, [n, ...], n at least 20.
+      truth: Pair (q, p) of true states, [n, dof].
+      seed: int. Seed of the halves and of the states of J. Defaults to 0.
+    Returns: SyMetric.
+    Raises: ValueError: if the numbers of states differ, or there are fewer
+      than 20, or one is not finite.
+    Source: Higgins et al. 2021, SyMetric: Measuring the quality of learnt
+      Hamiltonian dynamics inferred from vision, section 4.
+    """
+    x, y = (
+        np.concatenate(
+            [np.asarray(part, np.float64).reshape(len(part), -1) for part in s],
+            axis=1,
+        )
+        for s in (learned, truth)
+    )
+    if (
+        len(x) != len(y)
+        or len(x) < 20
+        or not (np.isfinite(x).all() and np.isfinite(y).all())
+    ):
+        raise ValueError(
+            "`learned` and `truth` must be as many finite states, 20 at "
+            f"least. Received: {x.shape} and {y.shape}."
+        )
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    spread = np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
+    x, rng = x / spread, np.random.default_rng(seed)
+    order = rng.permutation(len(x))
+    half = [order[::2], order[1::2]]
+    fits = []
+    for degree in range(1, _MOST_ORDER + 1):
+        too_many = math.comb(x.shape[1] + degree, degree) > _MOST_MONOMIALS
+        if degree > 1 and too_many:
+            break
+        powers = _powers(x.shape[1], degree)
+        features = _monomials(x, powers)
+        for ridge in _RIDGES:
+            weights = _ridge(features[half[0]], y[half[0]], ridge)
+            r2 = _explained(y[half[1]], features[half[1]] @ weights)
+            fits.append((r2, degree, powers, weights))
+    r2, degree, powers, weights = max(fits, key=lambda fit: fit[0])
+    points = x[rng.permutation(len(x))[:_JACOBIAN_POINTS]]
+    jacobian = _slopes(points, powers, weights) / spread
+    sym = _symplectic_defect(jacobian)
+    passed = r2 > _SYMETRIC_R2 and sym < _SYMETRIC_SYM
+    return SyMetric(float(r2), float(sym), float(passed), degree)
+
+
+def _powers(size, degree):
+    """Powers of the monomials up to `degree`, [monomials, size]."""
+    rows = [
+        np.bincount(np.array(chosen, int), minlength=size)
+        for count in range(degree + 1)
+        for chosen in itertools.combinations_with_replacement(
+            range(size), count
+        )
+    ]
+    return np.array(rows)
+
+
+def _monomials(x, powers):
+    features = np.ones((len(x), len(powers)))
+    for index in range(x.shape[1]):
+        features *= x[:, [index]] ** powers[:, index]
+    return features
+
+
+def _ridge(features, y, ridge):
+    """Weights [monomials, outputs], each monomial counted in its own size."""
+    size = np.sqrt(np.square(features).mean(axis=0)) + 1e-12
+    scaled = features / size
+    square = scaled.T @ scaled / len(y) + ridge * np.eye(len(size))
+    return np.linalg.solve(square, scaled.T @ y / len(y)) / size[:, None]
+
+
+def _explained(y, found):
+    """R^2, the mean over the coordinates."""
+    return 1.0 - (np.square(y - found).mean(axis=0) / y.var(axis=0)).mean()
+
+
+def _slopes(x, powers, weights):
+    """Jacobians of the polynomial, [points, outputs, size]."""
+    columns = []
+    for index in range(x.shape[1]):
+        lowered = powers - np.eye(x.shape[1], dtype=int)[index]
+        factor = powers[:, index]
+        change = factor * _monomials(x, np.maximum(lowered, 0))
+        columns.append(change @ weights)
+    return np.stack(columns, axis=-1)
+
+
+def _symplectic_defect(jacobian):
+    """Mean squared distance of (J E J^T)(J E J^T)^T from the unit matrix."""
+    dof = jacobian.shape[2] // 2
+    form = np.kron([[0.0, 1.0], [-1.0, 0.0]], np.eye(dof))
+    product = jacobian @ form @ jacobian.transpose(0, 2, 1)
+    square = product @ product.transpose(0, 2, 1)
+    size = np.abs(square).max(axis=(1, 2)).mean()
+    unit = np.eye(square.shape[1])
+    return min(np.square(square / (size or 1.0) - unit).mean(), 1.0)
 
 
 def valid_prediction_time(

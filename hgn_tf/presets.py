@@ -1,9 +1,10 @@
 """Trained models in folders: those that ship with the package, and yours.
 
 A folder has config.json, the model as Keras writes it, and weights.npz, its
-weights. Those that ship lie in `weights`, rounded to half precision, each with
-card.json, the result of its run: data, settings and measures. SHA256SUMS has
-the checksums of these files, as `sha256sum --check SHA256SUMS` reads them.
+weights and its learned prior, if it has one. Those that ship lie in `weights`,
+rounded to half precision, each with card.json, the result of its run: data,
+settings and measures. SHA256SUMS has the checksums of these files, as
+`sha256sum --check SHA256SUMS` reads them.
 """
 
 import contextlib
@@ -16,10 +17,12 @@ import keras
 import numpy as np
 
 from hgn_tf import files
+from hgn_tf.prior import StatePrior
 
 FOLDER = pathlib.Path(__file__).parent / "weights"
 _CONFIG, _WEIGHTS, _CARD = "config.json", "weights.npz", "card.json"
 _SUMS = "SHA256SUMS"
+_PRIOR = "prior_"  # What the names of a learned prior's arrays begin with.
 
 
 def list_presets() -> list[str]:
@@ -74,6 +77,11 @@ def load(preset: str | os.PathLike) -> keras.Model:
             folder / _CONFIG, error, rule="A preset must be of a model of ours"
         ) from error
     weights = files.read_arrays(folder / _WEIGHTS)
+    learned = {
+        key.removeprefix(_PRIOR): weights.pop(key).astype(np.float32)
+        for key in list(weights)
+        if key.startswith(_PRIOR)
+    }
     expected = {key: tuple(variables[key].shape) for key in variables}
     found = {key: weights[key].shape for key in weights}
     if found != expected:
@@ -83,6 +91,8 @@ def load(preset: str | os.PathLike) -> keras.Model:
         )
     for key, variable in variables.items():
         variable.assign(weights[key].astype(np.float32))
+    if learned:
+        model.prior = StatePrior.from_arrays(learned)
     return model
 
 
@@ -106,8 +116,14 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
-    variables = _numbered(model.part_weights)
-    weights = {key: _smallest(variables[key].numpy()) for key in variables}
+    arrays = {
+        key: variable.numpy()
+        for key, variable in _numbered(model.part_weights).items()
+    }
+    learned = getattr(model, "prior", None)
+    if isinstance(learned, StatePrior):  # That of an NHF is another thing.
+        arrays |= {_PRIOR + key: x for key, x in learned.arrays().items()}
+    weights = {key: _smallest(array) for key, array in arrays.items()}
     names = [_SUMS, _CONFIG, _WEIGHTS]
     if card is not None:
         names.insert(0, _CARD)
@@ -133,9 +149,12 @@ def save(
 
 
 def round_weights(model: keras.Model) -> None:
-    """Rounds trained weights to half precision, half the size of a preset."""
+    """Rounds trained weights, and a prior, to half precision: half the size."""
     for variable in model.trainable_variables:
         variable.assign(variable.numpy().astype(np.float16))
+    learned = getattr(model, "prior", None)
+    if isinstance(learned, StatePrior):
+        model.prior = learned.rounded()
 
 
 def check_name(name: str) -> None:

@@ -21,6 +21,7 @@ MASS, LENGTH, GRAVITY, STIFFNESS = 0.7, 1.3, 3.0, 0.8
 INERTIA = MASS * LENGTH**2
 SYMPLECTIC = [name for name, each in INTEGRATORS.items() if each.symplectic]
 COMPOSED = [name for name, each in INTEGRATORS.items() if each.lengths]
+ANY_ENERGY = [name for name, each in INTEGRATORS.items() if each.any_energy]
 
 
 class CoupledPendulums:
@@ -187,6 +188,36 @@ def test_rk4_keeps_its_order_on_an_inseparable_energy():
     assert order == pytest.approx(4.0, abs=0.2)
 
 
+@pytest.mark.parametrize("name", ANY_ENERGY)
+def test_claims_for_any_energy_hold_on_an_inseparable_one(name):
+    order = measured_order(name, inseparable, inseparable_by_hand, 0.5, 32)
+    assert order == pytest.approx(INTEGRATORS[name].order, abs=0.2)
+    moved = jacobian(name, inseparable, dt=0.1)
+    omega = np.kron([[0, 1], [-1, 0]], np.eye(2))
+    assert np.abs(moved.T @ omega @ moved - omega).max() < 1e-8
+    step, state = INTEGRATORS[name].step, make_state()
+    back = step(inseparable, step(inseparable, state, 0.1), -0.1)
+    for ours, theirs in zip(back, state):
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ANY_ENERGY)
+def test_gradient_through_an_implicit_step(name):
+    state = make_state(1)
+
+    def end(q):
+        moved = INTEGRATORS[name].step(inseparable, PhaseState(q, state.p), 0.1)
+        return tf.reduce_sum(moved.q * moved.p)
+
+    with tf.GradientTape() as tape:
+        tape.watch(state.q)
+        value = end(state.q)
+    shift = 1e-5 * np.array([[1.0, 0.0]])
+    slope = (end(state.q + shift) - end(state.q - shift)) / 2e-5
+    found = tape.gradient(value, state.q)
+    assert found[0, 0].numpy() == pytest.approx(slope.numpy(), rel=1e-6)
+
+
 @pytest.mark.parametrize("unroll", [False, True])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", INTEGRATORS)
@@ -296,7 +327,14 @@ def mlp_energy():
     return energy
 
 
-@pytest.mark.parametrize("name", INTEGRATORS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # A loop in each unrolled step takes seconds to trace.
+        pytest.param(name, marks=pytest.mark.slow if each.any_energy else ())
+        for name, each in INTEGRATORS.items()
+    ],
+)
 def test_gradient_through_a_looped_rollout_equals_unrolled(name):
     energy = mlp_energy()
     state = PhaseState(*(tf.cast(x, tf.float32) for x in make_state()))

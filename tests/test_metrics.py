@@ -146,3 +146,53 @@ def test_frames_of_integers_are_refused():
     frames = np.zeros(SHAPE, np.uint8)
     with pytest.raises(TypeError, match="must be floats"):
         metrics.pixel_mse(frames, make_video())
+
+
+def pendulum_states(count=600):
+    """States on the circles that pendulums start on, q and p [count, 1]."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, count)
+    radius = rng.uniform(1.3, 2.3, count)
+    states = radius * np.stack([np.cos(angle), np.sin(angle)])
+    return tuple(states[..., None])
+
+
+def test_symetric_of_symplectic_maps_passes():
+    q, p = pendulum_states()
+    sheared = q, p + 0.3 * q + 0.2 * q**2
+    swapped = -3.0 * p, 3.0 * q
+    for learned in ((q, p), sheared, swapped):
+        found = metrics.symetric(learned, (q, p))
+        assert found.passed == 1.0
+        assert found.r2 > 0.999 and found.sym < 1e-3
+
+
+def test_symetric_of_a_map_that_bends_q_alone_fails():
+    q, p = pendulum_states()
+    found = metrics.symetric((q + 0.1 * q**3, p), (q, p))
+    assert found.r2 > 0.99 and found.sym > 0.05
+    assert found.passed == 0.0
+
+
+def test_symetric_of_noise_fails():
+    q, p = pendulum_states()
+    rng = np.random.default_rng(1)
+    found = metrics.symetric(rng.normal(size=(2, *q.shape)), (q, p))
+    assert found.r2 < 0.1 and found.passed == 0.0
+
+
+def test_symetric_sees_through_idle_coordinates():
+    q, p = pendulum_states()
+    rng = np.random.default_rng(1)
+    idle = 0.1 * rng.normal(size=(2, len(q), 3))
+    learned = [np.concatenate(pair, 1) for pair in ((q, idle[0]), (p, idle[1]))]
+    assert metrics.symetric(learned, (q, p)).passed == 1.0
+
+
+@pytest.mark.parametrize(
+    "count, other", [(19, 19), (30, 40)], ids=["few", "not as many"]
+)
+def test_symetric_refuses_states_that_do_not_fit(count, other):
+    q, p = pendulum_states(40)
+    with pytest.raises(ValueError, match="as many finite states"):
+        metrics.symetric((q[:count], p[:count]), (q[:other], p[:other]))

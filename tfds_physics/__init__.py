@@ -1,6 +1,7 @@
 """True physics, its pictures, and the TFDS datasets made of them.
 
     systems -> video: render -> examples -> builder ==TFDS==> tfds.load
+                      render <- reading: from frames back to states
     systems -> hnn: tasks -> builders               ==TFDS==> tfds.load
 
 Importing this package registers the datasets, and what draws them for
@@ -16,6 +17,14 @@ from tfds_physics.systems import SYSTEMS, System
 from tfds_physics.video.builder import PhysicsVideo
 from tfds_physics.video.configs import PhysicsConfig
 from tfds_physics.video.examples import Recipe, make_examples
+from tfds_physics.video.reading import (
+    MotionReading,
+    Reading,
+    read_frames,
+    read_momenta,
+    read_motion,
+    unwrap,
+)
 from tfds_physics.video.render import expected_video, render_video
 
 pictures.register()
@@ -23,14 +32,20 @@ pictures.register()
 __all__ = [
     "HNNPixelPendulum",
     "HNNRealPendulum",
+    "MotionReading",
     "SYSTEMS",
     "PhysicsConfig",
     "PhysicsVideo",
+    "Reading",
     "Recipe",
     "StateConfig",
     "System",
     "expected_video",
     "make_examples",
     "parse_beam_options",
+    "read_frames",
+    "read_momenta",
+    "read_motion",
     "render_video",
+    "unwrap",
 ]

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 import tfds_physics
 from hgn_tf import data, evaluation, files, presets
 from hgn_tf.experiments import runs
-from hgn_tf.experiments.hgn import figures, study, train
+from hgn_tf.experiments.hgn import beyond, figures, study, train
 from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, Config, make_config
 from hgn_tf.experiments.hgn.table import in_budget, make_tables
+from hgn_tf.models.hgn import HGN
 from hgn_tf.viz import explore
 from hgn_tf.viz import figures as plots
 from hgn_tf.viz.gif import side_by_side, write_gif
@@ -119,6 +120,11 @@ def add(
     sub.add_argument("--steps", type=int, default=29)
     sub.add_argument("--samples", type=_count, default=8)
     sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--prior",
+        default="normal",
+        help="normal, z ~ N(0, 1), or learned, if the model has one",
+    )
 
     of_a_model("showcase", _showcase, "truth and model at three speeds, a GIF")
     of_a_model(
@@ -158,6 +164,19 @@ def add(
     sub.add_argument(
         "--runs", type=pathlib.Path, default="runs", help="their folders"
     )
+
+    sub = table(
+        "beyond",
+        _beyond,
+        "past the trained frames: new motions, 960 frames, SyMetric",
+    )
+    sub.add_argument(
+        "--models",
+        nargs="+",
+        metavar="RUN_OR_PRESET",
+        help="all presets if left out",
+    )
+    sub.add_argument("--results", type=pathlib.Path, default="results")
 
     command(
         "demo", _demo, "the whole path in ten minutes: runs/demo", data_dir=True
@@ -308,7 +327,14 @@ def _sample(options):
     runs.check_seed(options.seed)
     _check_frames(options.samples, options.steps)
     _, model = _load(options.model)
-    motion = model.sample(options.samples, options.steps, seed=options.seed)
+    of_prior = {"prior": options.prior} if options.prior != "normal" else {}
+    if of_prior and not isinstance(model, HGN):
+        raise ValueError(
+            f"`--prior` is of an HGN. Received: a {type(model).__name__}."
+        )
+    motion = model.sample(
+        options.samples, options.steps, seed=options.seed, **of_prior
+    )
     _write_rows(options.out, [motion.video.numpy()])
     print(f"wrote {options.out}")
 
@@ -391,3 +417,8 @@ def _table(options):
     )
     name = in_budget("table1", options.budget)
     print(f"\n{tables}wrote {options.results / name}.md")
+
+
+def _beyond(options):
+    text = beyond.make_beyond(options.models, options.results, print)
+    print(f"\n{text}wrote {options.results / 'beyond.md'}")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hgn_tf import integrators, losses, presets
+from hgn_tf import integrators, losses, presets, prior
 from hgn_tf.models import video as videos
 from hgn_tf.models.collapse import Collapse, check_collapse
 from hgn_tf.models.steps import GuardedModel
@@ -36,6 +36,12 @@ _DECODED, _ANCHORS, _WINDOWS, _POSITIONS = 1, 2, 3, 11
 _POSITION_FRAMES = 2
 # A batch of fewer has no say in what asks for one law.
 _FEWEST_EXAMPLES = 4
+# The first step of a refinement, as a share of the state.
+_FIRST_REFINEMENT = 0.01
+# States inferred at a time for a learned prior.
+_INFERRED_AT_ONCE = 256
+_PRIORS = ("normal", "learned")
+_PRIOR = "prior_"  # What the names of its arrays begin with in a file.
 
 
 class Posterior(NamedTuple):
@@ -176,6 +182,9 @@ class HGN(GuardedModel):
       geco: Layer `losses.Geco`; None for its defaults.
       seed: Seed of the training noise. The noise of a step depends on the seed
         and the number of steps alone, so a resumed run is the same run.
+    Attributes:
+      prior: `prior.StatePrior` that `fit_prior` learned, or None. It is saved
+        with the model, and `fit` forgets it.
     Call: video [batch, time, height, width, channels], uint8 or floats in
       [0, 1], time at least `num_inference_frames` -> HGNOutput of the
       posterior's mean, every frame decoded.
@@ -256,6 +265,7 @@ class HGN(GuardedModel):
         self.dt = dt
         self.stochastic = stochastic
         self.geco = geco or losses.Geco()
+        self.prior: prior.StatePrior | None = None
         # Known once built, each without the batch axis; empty until then.
         self._frame_shape: tuple[int, ...] = ()
         self._latent_shape: tuple[int, ...] = ()
@@ -270,6 +280,7 @@ class HGN(GuardedModel):
         self._compiled_decoder = tf.function(
             self._decode_frames, reduce_retracing=True
         )
+        self._compiled_misfit = tf.function(self._misfit, reduce_retracing=True)
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike) -> "HGN":
@@ -338,7 +349,43 @@ class HGN(GuardedModel):
 
     def fit(self, x: Any = None, *args, **kwargs) -> keras.callbacks.History:
         """As `keras.Model.fit`, on videos or dictionaries with a "video"."""
-        return super().fit(self._prepare(x, training=True), *args, **kwargs)
+        data = self._prepare(x, training=True)
+        # States will be others, which it knows nothing of.
+        self.prior = None
+        return super().fit(data, *args, **kwargs)
+
+    def fit_prior(
+        self, video: Any, num_components: int = 128, seed: int = 0
+    ) -> None:
+        """Learns where the first states of videos lie, for `sample`.
+
+        The KL term alone leaves a large latent with states that N(0, 1) hardly
+        ever draws: they fill a thin set. Not in the paper: a mixture of
+        Gaussians is fitted to the states (q, p) that the trained model infers,
+        by the posterior's mean. A few thousand videos do. They should be as
+        the model was trained on, read forward.
+
+        Args:
+          video: Videos as in `infer`, or a tf.data.Dataset of batches of them
+            that ends.
+          num_components: int. Components of the mixture at most, see
+            `prior.fit_prior`. Defaults to 128.
+          seed: int. Seed of the fit. Defaults to 0.
+        Raises: ValueError: if the frames do not fit, or there are fewer than
+          two different videos.
+        """
+        parts: Any = video
+        if not isinstance(video, tf.data.Dataset):
+            whole, count = videos.extract_video(video), _INFERRED_AT_ONCE
+            starts = range(0, len(whole), count)
+            parts = (whole[start : start + count] for start in starts)
+        states = [
+            prior.state_rows(self.infer(videos.extract_video(part)))
+            for part in parts
+        ]
+        self.prior = prior.fit_prior(
+            np.concatenate(states), num_components, seed
+        )
 
     def evaluate(self, x: Any = None, *args, **kwargs) -> Any:
         """As `keras.Model.evaluate`: every frame, from the posterior's mean."""
@@ -348,21 +395,37 @@ class HGN(GuardedModel):
         """As `keras.Model.predict`: an HGNOutput of arrays."""
         return super().predict(self._prepare(x), *args, **kwargs)
 
-    def infer(self, video: np.ndarray | tf.Tensor) -> PhaseState:
+    def infer(
+        self, video: np.ndarray | tf.Tensor, refine: int = 0
+    ) -> PhaseState:
         """The phase state at the first frame, from the posterior's mean.
+
+        A refinement moves q and p so that the frames drawn come closer to
+        those seen, by steps down the gradient of their mean squared error
+        through the rollout. The model stays as it is. A step that would draw
+        the frames of a video worse is not made.
 
         Args:
           video: Videos [batch, time, height, width, channels], uint8 or floats
             in [0, 1]. The first `num_inference_frames` frames are used. Of a
             model with `shortest_window` so many do.
+          refine: int. Steps of refinement, each at the cost of about a
+            training step. Defaults to 0.
         Returns: PhaseState of shape [batch, ...].
-        Raises: ValueError: if the frames do not fit.
+        Raises: ValueError: if the frames do not fit, or `refine` is negative.
+        Source: Barzilai and Borwein 1988, Two-point step size gradient
+          methods, for the lengths of the steps.
         """
+        if refine < 0:
+            raise ValueError(
+                f"`refine` must be 0 or more steps. Received: {refine}."
+            )
         video = videos.check_frames(video, self._shortest, self._frame_shape)
         if not self.built:
             self.build(video.shape)
-        posterior = self._encode(videos.to_float_video(video))
-        return self._first_state(posterior, sample=False)
+        video = videos.to_float_video(video[:, : self.num_inference_frames])
+        state = self._first_state(self._encode(video), sample=False)
+        return self._refine(state, video, refine) if refine else state
 
     def rollout(
         self, state: PhaseState, num_steps: int, dt: float | None = None
@@ -397,8 +460,9 @@ class HGN(GuardedModel):
         num_steps: int,
         dt: float | None = None,
         seed: int = 0,
+        prior: str = "normal",
     ) -> Motion:
-        """New motions, from states drawn from the prior z ~ N(0, 1).
+        """New motions, from states drawn from a prior.
 
         Args:
           num_samples: Number of motions.
@@ -406,19 +470,20 @@ class HGN(GuardedModel):
           dt: Seconds per step; None for the model's.
           seed: Seed of the draws from the prior; equal seeds give equal
             motions.
+          prior: str. "normal" for z ~ N(0, 1), as in the paper, or "learned"
+            for states from what `fit_prior` learned. Defaults to "normal".
         Returns: Motion, video [num_samples, num_steps + 1, ...].
-        Raises: ValueError: for a deterministic model, which has no prior.
+        Raises:
+          ValueError: for an unknown prior, or a learned one that is not there.
+          ValueError: for "normal" of a deterministic model, which has none.
         """
-        if not self.stochastic:
+        if prior not in _PRIORS:
             raise ValueError(
-                "`sample` needs a model trained with `stochastic=True`: "
-                "without the KL term no prior was learned. Received: "
-                "stochastic=False."
+                f"`prior` must be one of {list(_PRIORS)}. Received: {prior!r}."
             )
         self._check_built("sample")
-        shape = [num_samples, *self._latent_shape]
-        z = tf.random.stateless_normal(shape, [seed, 0])
-        states = self.rollout(self._to_state(z), num_steps, dt)
+        draw = self._draw_normal if prior == "normal" else self._draw_learned
+        states = self.rollout(draw(num_samples, seed), num_steps, dt)
         return Motion(self.decode(states), states)
 
     def energy(self, state: PhaseState) -> tf.Tensor:
@@ -448,8 +513,8 @@ class HGN(GuardedModel):
         carried = path.q + self.dt * tf.reshape(change.q, tf.shape(path.q))
         recorded = videos.to_float_video(video)
         return check_collapse(
-            _in_rows(states),
-            self.dt * _in_rows(change),
+            prior.state_rows(states),
+            self.dt * prior.state_rows(change),
             self.decode(path).numpy(),
             self.decode(PhaseState(carried, path.p)).numpy(),
             tf.reshape(recorded, [-1, *recorded.shape[2:]]).numpy(),
@@ -487,6 +552,22 @@ class HGN(GuardedModel):
             for name, value in self.get_metrics_result().items()
             if name not in self._law_weights
         }
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if self.prior is not None:
+            for name, array in self.prior.arrays().items():
+                store[_PRIOR + name] = array
+
+    def load_own_variables(self, store: Any) -> None:
+        stored = {name: store[name] for name in store.keys()}  # noqa: SIM118
+        arrays = {
+            name.removeprefix(_PRIOR): np.asarray(stored.pop(name))
+            for name in list(stored)
+            if name.startswith(_PRIOR)
+        }
+        self.prior = prior.StatePrior.from_arrays(arrays) if arrays else None
+        super().load_own_variables(stored)
 
     def get_config(self):
         return {
@@ -570,6 +651,66 @@ class HGN(GuardedModel):
         if self.state_net is None:
             return split_state(z)
         return PhaseState(*self.state_net(z))
+
+    def _draw_normal(self, num_samples, seed):
+        if not self.stochastic:
+            raise ValueError(
+                "`sample` needs a model trained with `stochastic=True`: "
+                "without the KL term no prior was learned. Received: "
+                "stochastic=False; `fit_prior(videos)` and "
+                '`prior="learned"` would do.'
+            )
+        shape = [num_samples, *self._latent_shape]
+        return self._to_state(tf.random.stateless_normal(shape, [seed, 0]))
+
+    def _draw_learned(self, num_samples, seed):
+        if self.prior is None:
+            raise ValueError(
+                '`prior="learned"` needs one: `fit_prior(videos)` learns it '
+                "from training videos. Received: a model without."
+            )
+        rows = self.prior.sample(num_samples, seed)
+        return prior.states_from_rows(rows, self._state_shape)
+
+    def _refine(self, state, video, num_steps):
+        """The state after steps down the gradient of the frames' error."""
+        state = PhaseState(*(tf.convert_to_tensor(part) for part in state))
+        error, slope = self._compiled_misfit(state, video)
+        size = tf.sqrt(_inner(state, state) / _inner(slope, slope))
+        length = _FIRST_REFINEMENT * size
+        for _ in range(num_steps):
+            tried = _moved(state, slope, -length)
+            new_error, new_slope = self._compiled_misfit(tried, video)
+            better = new_error < error  # Not of NaN.
+            moved = PhaseState(*(a - b for a, b in zip(tried, state)))
+            turned = PhaseState(*(a - b for a, b in zip(new_slope, slope)))
+            bend = _inner(moved, turned)
+            longer = tf.where(
+                bend > 0, _inner(moved, moved) / bend, 2.0 * length
+            )
+            length = tf.where(better, longer, 0.25 * length)
+            error = tf.where(better, new_error, error)
+            state, slope = (
+                PhaseState(
+                    *(
+                        tf.where(_like(better, new), new, old)
+                        for new, old in zip(*pair)
+                    )
+                )
+                for pair in ((tried, state), (new_slope, slope))
+            )
+        return state
+
+    def _misfit(self, state, video):
+        """Error of the frames drawn from a state, [batch], and its slope."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(state)
+            path = self._roll(state, self.dt, video.shape[1] - 1)
+            error = losses.reconstruction(video, self._decode_frames(path.q))
+        slope = tape.gradient(
+            error, state, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        return error, PhaseState(*slope)
 
     def _rollout(self, state, dt, num_steps, training=False):
         # A loop traces faster, but TF 2.20-2.21 cannot take the gradient of a
@@ -885,7 +1026,26 @@ def _check_position(shown, q):
         )
 
 
-def _in_rows(state):
-    """[batch, size] of both halves."""
-    flat = [part.numpy().reshape(len(part), -1) for part in state]
-    return np.concatenate(flat, axis=1)
+def _like(numbers, part):
+    """Numbers [batch] as [batch, 1, ...], to go with part [batch, ...]."""
+    return tf.reshape(numbers, [-1] + [1] * (len(part.shape) - 1))
+
+
+def _inner(one, other):
+    """Inner product of states, [batch]."""
+    return tf.add_n(
+        [
+            tf.reduce_sum(a * b, axis=list(range(1, len(a.shape))))
+            for a, b in zip(one, other)
+        ]
+    )
+
+
+def _moved(state, direction, length):
+    """A state moved along a direction by lengths [batch]."""
+    return PhaseState(
+        *(
+            part + _like(length, part) * along
+            for part, along in zip(state, direction)
+        )
+    )

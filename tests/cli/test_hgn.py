@@ -143,10 +143,16 @@ def test_rollouts_are_drawn(run_dir, tmp_path, dt):
     assert path.read_bytes().startswith(b"GIF8")
 
 
-def test_samples_are_drawn(run_dir, tmp_path):
+def test_samples_are_drawn(run_dir, tmp_path, capsys):
     path = tmp_path / "x.gif"
-    assert main(["sample", str(run_dir), "--steps=3", "--out", str(path)]) == 0
-    assert path.read_bytes().startswith(b"GIF8")
+    command = ["sample", str(run_dir), "--steps=3", "--out", str(path)]
+    assert main(command) == 0
+    normal = path.read_bytes()
+    assert main([*command, "--prior", "learned"]) == 0
+    learned = path.read_bytes()
+    assert normal.startswith(b"GIF8") and learned.startswith(b"GIF8")
+    assert main([*command, "--prior", "best"]) == 2
+    assert "`prior` must be one of" in capsys.readouterr().err
 
 
 def test_showcase_and_page_are_made_of_a_run(run_dir, tmp_path, monkeypatch):
@@ -170,6 +176,8 @@ def test_a_run_becomes_a_preset(run_dir, tmp_path, monkeypatch, capsys):
     ours, theirs = presets.card("tiny")["metrics"], card["metrics"]
     # What the half precision of the weights does.
     assert ours["test_mse_e4"] == pytest.approx(theirs["test_mse_e4"], rel=0.02)
+    prior = presets.load("tiny").prior
+    np.testing.assert_array_equal(prior.mean, prior.rounded().mean)
 
 
 def test_datasets_are_listed_and_previewed(tmp_path, capsys):

@@ -18,6 +18,9 @@ from hgn_tf.models.hgn import HGN
 from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.viz.report import write_report
 
+# Videos that a learned prior is fitted to.
+_FITTED = 3000
+
 
 def train(
     config: Config,
@@ -86,8 +89,19 @@ def train(
         notes={"picture_dtype": dtype},
         validation_data=held_out,
     )
+    if isinstance(model, HGN):
+        _learn_prior(model, builder, progress)
     runs.save_model(model, run_dir)
     return model
+
+
+def _learn_prior(model, builder, progress):
+    """Fits the prior that `sample(prior="learned")` draws from."""
+    videos = data.split_batches(builder, "train", _FITTED)
+    try:
+        model.fit_prior(videos)
+    except ValueError as error:  # All states of a collapsed model are equal.
+        progress(f"no learned prior: {error}")
 
 
 def evaluate(
@@ -166,9 +180,11 @@ def make_preset(
             f"{run_dir}, a {config.model}, "
             f"{'with' if path.exists() else 'without'} {path.name}."
         )
-    presets.round_weights(model)
     builder = data.get_builder(config.dataset, data_dir)
     data.prepare(builder)
+    if model.prior is None:  # Of a run of version 0.1.
+        _learn_prior(model, builder, lambda line: None)
+    presets.round_weights(model)
     metrics, _ = evaluation.evaluate(model, builder, num_examples)
     result = dataclasses.replace(runs.read_result(path), metrics=metrics)
     card = dataclasses.asdict(result)

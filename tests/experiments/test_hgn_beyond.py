@@ -1,0 +1,87 @@
+"""The table past the trained frames: its rows, its resume, its text."""
+
+import pytest
+
+from hgn_tf import presets
+from hgn_tf.cli import main
+from hgn_tf.experiments.hgn import beyond
+from hgn_tf.experiments.hgn.beyond import CONTROLS, METRICS
+
+
+def test_controls_stand_once_for_each_system():
+    rows = beyond.list_rows(None)
+    names = [row.name for row in rows]
+    assert len(names) == len(set(names))
+    for preset in presets.list_presets():
+        system = presets.card(preset)["dataset"].split("/")[0]
+        system = system.removeprefix("physics_")
+        assert f"{system}-{preset}-0" in names
+        assert all(f"{system}-{name}-0" in names for name in CONTROLS)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Sources of rows, as they are measured; the numbers are made up."""
+    sources = []
+
+    def measure(config, picture):
+        sources.append(config.source)
+        costs = dict(wall_seconds=1.0, cpu_seconds=1.0, peak_memory_mb=1.0)
+        return {name: float(i) for i, name in enumerate(METRICS)}, costs
+
+    monkeypatch.setattr(beyond, "measure", measure)
+    return sources
+
+
+def test_a_table_goes_on_and_shows_every_measure(tmp_path, measured, capsys):
+    arguments = ["table", "beyond", "--results", str(tmp_path)]
+    assert main([*arguments, "--models", "hgn_pendulum"]) == 0
+    assert measured == [*CONTROLS, "hgn_pendulum"]
+    assert main([*arguments, "--models", "hgn_pendulum", "hgn_two_body"]) == 0
+    assert measured[5:] == [*CONTROLS, "hgn_two_body"]
+    text = (tmp_path / "beyond.md").read_text("utf-8")
+    assert text in capsys.readouterr().out
+    for index, metric in enumerate(METRICS.values()):
+        assert f" {format(float(index), metric.form)} |" in text
+    for title in (*CONTROLS.values(), "hgn_two_body, learned prior"):
+        assert f"| {title} |" in text
+
+
+def test_another_training_is_measured_anew(tmp_path, measured, monkeypatch):
+    beyond.make_beyond(["hgn_pendulum"], tmp_path)
+    card = presets.card("hgn_pendulum") | {"commit": "another"}
+    monkeypatch.setattr(presets, "card", lambda name: card)
+    beyond.make_beyond(["hgn_pendulum"], tmp_path)
+    assert measured == [*CONTROLS, "hgn_pendulum", "hgn_pendulum"]
+
+
+def test_a_source_that_is_nothing_is_refused_in_one_line(tmp_path, capsys):
+    arguments = ["table", "beyond", "--models", str(tmp_path / "nothing")]
+    assert main([*arguments, "--results", str(tmp_path)]) == 2
+    assert "must have the config.json" in capsys.readouterr().err
+
+
+def test_two_rows_of_one_name_are_refused(monkeypatch):
+    described = {"a/run": ("physics_pendulum/small", "one")}
+    described["b/run"] = ("physics_pendulum/small", "two")
+    monkeypatch.setattr(beyond, "_describe", described.get)
+    with pytest.raises(ValueError, match="a name of its own.*b/run and a/run"):
+        beyond.list_rows(["a/run", "b/run"])
+
+
+@pytest.mark.slow
+def test_measures_of_a_preset_and_of_controls(tmp_path, monkeypatch):
+    monkeypatch.setattr(beyond, "FAR_FRAMES", 40)
+    small = dict(num_samples=6, num_long=2, num_far=2, num_fitted=400, refine=2)
+    dataset = presets.card("hgn_pendulum")["dataset"]
+    found = {}
+    for source in ("data", "mean_image", "hgn_pendulum"):
+        config = beyond.Config(source, dataset, **small)
+        found[source], costs = beyond.measure(config, tmp_path / "shown.png")
+        assert set(costs) == {"wall_seconds", "cpu_seconds", "peak_memory_mb"}
+    assert found["data"]["inferred_motions"] == 1.0
+    assert found["mean_image"]["inferred_frames"] == 0.0
+    assert set(found["hgn_pendulum"]) == set(METRICS)
+    assert (tmp_path / "shown.png").stat().st_size > 10_000
+    model = found["hgn_pendulum"]
+    assert model["mse_e4_at_60"] < model["mean_image_mse_e4_at_60"]
