@@ -78,6 +78,21 @@ class PhysicsBuilder(  # type: ignore[call-arg]
         """Number of examples by split of the whole dataset."""
         raise NotImplementedError
 
+    @property
+    def missing_examples(self) -> str:
+        """Such as "8 of 64 examples of train"; empty if none are missing."""
+        found = {
+            split: self.info.splits[split].num_examples
+            if split in self.info.splits
+            else 0
+            for split in self.expected_sizes
+        }
+        return ", ".join(
+            f"{found[split]:,} of {size:,} examples of {split}"
+            for split, size in self.expected_sizes.items()
+            if found[split] < size
+        )
+
     def check_whole(self) -> None:
         """Refuses prepared data that are a part of the dataset.
 
@@ -85,7 +100,7 @@ class PhysicsBuilder(  # type: ignore[call-arg]
           ValueError: If a split has fewer examples than it should have, as
             after preparation with `max_examples_per_split`.
         """
-        missing = self._missing_examples()
+        missing = self.missing_examples
         if missing:
             raise ValueError(
                 f"The dataset must be whole. Received: {self.data_dir} with "
@@ -110,16 +125,8 @@ class PhysicsBuilder(  # type: ignore[call-arg]
         """
         config = kwargs.get("download_config") or self._download_config
         overwrite = config.download_mode.overwrite_dataset
-        if self.data_path.exists() and not overwrite:
-            super().download_and_prepare(**kwargs)
-            missing = self._missing_examples()
-            if missing and config.max_examples_per_split is None:
-                warnings.warn(
-                    f"{self.data_dir} is a part of the dataset: {missing}.",
-                    stacklevel=2,
-                )
-            return
-        if not is_local(self.data_path) or _is_mocked():
+        is_there = self.data_path.exists() and not overwrite
+        if is_there or not is_local(self.data_path) or _is_mocked():
             super().download_and_prepare(**kwargs)
             return
         data_path = pathlib.Path(self.data_dir)
@@ -130,6 +137,16 @@ class PhysicsBuilder(  # type: ignore[call-arg]
             self.info.read_from_directory(self.data_dir)
             self._check_same_settings()
 
+    def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """As `tfds.core.DatasetBuilder.as_dataset`; warns of a part."""
+        self._warn_of_a_part()
+        return super().as_dataset(*args, **kwargs)
+
+    def as_data_source(self, *args: Any, **kwargs: Any) -> Any:
+        """As `tfds.core.DatasetBuilder.as_data_source`; warns of a part."""
+        self._warn_of_a_part()
+        return super().as_data_source(*args, **kwargs)
+
     def _download_and_prepare(self, dl_manager, download_config):
         """What TFDS calls when it makes the data after all."""
         self._download_config = download_config
@@ -138,6 +155,14 @@ class PhysicsBuilder(  # type: ignore[call-arg]
         if limit is not None and limit < max(self.expected_sizes.values()):
             self.info.metadata[_CUT] = limit
         super()._download_and_prepare(dl_manager, download_config)
+
+    def _warn_of_a_part(self):
+        if self.info.splits and self.missing_examples:
+            warnings.warn(
+                f"{self.data_dir} is a part of the dataset: "
+                f"{self.missing_examples}.",
+                stacklevel=3,
+            )
 
     def _split_generators(self, dl_manager):
         return {
@@ -181,20 +206,6 @@ class PhysicsBuilder(  # type: ignore[call-arg]
                 f"{self.data_dir} (stored, wanted): {differing}. Give the "
                 "config another name, or remove that folder."
             )
-
-    def _missing_examples(self) -> str:
-        """Such as "8 of 64 examples of train"; empty if none are missing."""
-        found = {
-            split: self.info.splits[split].num_examples
-            if split in self.info.splits
-            else 0
-            for split in self.expected_sizes
-        }
-        return ", ".join(
-            f"{found[split]:,} of {size:,} examples of {split}"
-            for split, size in self.expected_sizes.items()
-            if found[split] < size
-        )
 
     def _estimate_bytes(self, max_examples: int | None = None) -> int:
         """Bytes on the disk."""

@@ -204,6 +204,8 @@ def _datasets(options):
             if builder.info.splits:
                 size = builder.info.dataset_size
                 print(f"  {'':12s} On this disk: {size}, {builder.data_dir}")
+                if builder.missing_examples:
+                    print(f"  {'':12s} A part: {builder.missing_examples}")
 
 
 def _train(options):

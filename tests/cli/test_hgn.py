@@ -238,6 +238,8 @@ def test_data_that_no_run_can_use_are_refused(
     assert main(command) == 2
     assert re.search(message, capsys.readouterr().err.splitlines()[-1])
     assert not (tmp_path / "run").exists()
+    assert main(["datasets", "--data-dir", str(tmp_path / "data")]) == 0
+    assert ("A part: 2 of 64" in capsys.readouterr().out) == bool(changes)
 
 
 def test_workers_are_asked_of_beam(tmp_path, capsys):

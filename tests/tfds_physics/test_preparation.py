@@ -299,6 +299,8 @@ def test_read_only_data_are_read(name, rows, tiny, tmp_path):
             f"{name}/tiny", split="test", data_dir=tmp_path / "data"
         )
         assert len(list(loaded)) == source.info.splits["test"].num_examples
+        builder = tfds.builder(f"{name}/tiny", data_dir=tmp_path / "data")
+        builder.download_and_prepare()
         # Root may write where it should not, so look.
         assert files_below(tmp_path) == before
     finally:
@@ -318,13 +320,21 @@ def test_part_of_a_dataset_is_told_from_the_whole(limit, rows, tmp_path):
     missing = f"{limit} of 180 examples of train, {limit} of 90 examples of te"
     with pytest.raises(ValueError, match=missing):
         again.check_whole()
-    with pytest.warns(UserWarning, match=missing):
-        again.download_and_prepare()
     mode = tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
     again.download_and_prepare(download_config=settings(download_mode=mode))
     again.check_whole()
     whole = HNNPendulum(config="tiny", data_dir=tmp_path)
     assert whole.info.metadata == rows.info.metadata
+
+
+def test_reader_of_a_part_is_warned(rows, tmp_path, recwarn):
+    cut = HNNPendulum(config="tiny", data_dir=tmp_path)
+    limit = settings(max_examples_per_split=7)
+    cut.download_and_prepare(download_config=limit)
+    rows.as_dataset(split="train")
+    assert not [each for each in recwarn if "a part of" in str(each.message)]
+    with pytest.warns(UserWarning, match="a part of the dataset: 7 of 180"):
+        tfds.load("hnn_pendulum/tiny", split="train", data_dir=tmp_path)
 
 
 def test_limit_above_the_splits_cuts_nothing(tmp_path):
