@@ -7,6 +7,7 @@ and do not keep phase-space volume. "implicit_midpoint" keeps its order and the
 two-form on any H, at several gradients per step.
 """
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -200,6 +201,22 @@ def check_dt(dt: float) -> float:
     return dt
 
 
+def check_num_steps(num_steps: int) -> int:
+    """Gives `num_steps` back as an int; less than 0 or a part is refused."""
+    if tf.is_tensor(num_steps):
+        return num_steps  # In a graph it is known when that runs.
+    try:
+        whole = operator.index(num_steps)
+    except TypeError:
+        whole = -1
+    if whole < 0:
+        raise ValueError(
+            "`num_steps` must be a whole number, 0 or more. "
+            f"Received: {num_steps}."
+        )
+    return whole
+
+
 def get_integrator(name: str) -> Integrator:
     """The entry of INTEGRATORS called `name`, or a ValueError with its keys."""
     if name not in INTEGRATORS:
@@ -241,7 +258,8 @@ def rollout(
       ValueError: if dt is 0 or num_steps is negative.
       ValueError: if there is no such integrator.
     """
-    step, carried = _stepper(hamiltonian, state, dt, num_steps, integrator)
+    num_steps = check_num_steps(num_steps)
+    step, carried = _stepper(hamiltonian, state, dt, integrator)
     if unroll or num_steps == 0:
         states = [state]
         for _ in range(num_steps):
@@ -269,21 +287,18 @@ def last_state(
     Returns: PhaseState of the same shapes.
     Raises: ValueError: as `rollout`.
     """
-    step, carried = _stepper(hamiltonian, state, dt, num_steps, integrator)
+    num_steps = check_num_steps(num_steps)
+    step, carried = _stepper(hamiltonian, state, dt, integrator)
     for _ in range(num_steps):
         state, carried = step(state, carried)
     return state
 
 
-def _stepper(hamiltonian, state, dt, num_steps, integrator):
+def _stepper(hamiltonian, state, dt, integrator):
     """Checks; gives step(state, carried) and what the first step carries."""
     method = get_integrator(integrator)
     if not tf.is_tensor(dt):
         check_dt(dt)
-    if num_steps < 0:
-        raise ValueError(
-            f"`num_steps` must be 0 or more. Received: {num_steps}."
-        )
     if not state.q.shape.is_compatible_with(state.p.shape):
         raise ValueError(
             "q and p must have equal shapes. Received: "

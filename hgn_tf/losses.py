@@ -167,22 +167,45 @@ class Geco(keras.layers.Layer):
         return tf.exp(self.log_multiplier.value)
 
     def objective(
-        self, reconstruction: tf.Tensor, kl: tf.Tensor, num_pixels: int
+        self,
+        reconstruction: tf.Tensor,
+        kl: tf.Tensor,
+        num_pixels: int,
+        sample_weight: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """KL / num_pixels + multiplier / 2 * violation, over the batch."""
+        """KL / num_pixels + multiplier / 2 * violation, over the batch.
+
+        Weights [batch] multiply both for each example, as in Keras.
+        """
         violation = tf.reduce_mean(reconstruction) / self.tolerance - 1.0
+        if sample_weight is not None:
+            violation = reconstruction / self.tolerance - 1.0
+            violation = tf.reduce_mean(sample_weight * violation)
+            kl = sample_weight * kl
         return (
             tf.reduce_mean(kl) / num_pixels + 0.5 * self.multiplier * violation
         )
 
-    def update(self, reconstruction: tf.Tensor) -> None:
+    def update(
+        self,
+        reconstruction: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+    ) -> None:
         """Moves the average and the multiplier after a step.
 
-        A value that is not finite counts as the tolerance. So the multiplier
-        leaves such a step out even where replicas cannot.
+        With weights [batch] it follows the weighed mean. A value that is not
+        finite counts as the tolerance. So the multiplier leaves such a step
+        out even where replicas cannot.
         """
         finite = tf.math.is_finite(reconstruction)
         reconstruction = tf.where(finite, reconstruction, self.tolerance)
+        if sample_weight is not None:
+            # Where all weights are 0, nothing is known.
+            share = sample_weight / tf.reduce_mean(sample_weight)
+            seen = tf.reduce_mean(sample_weight) > 0.0
+            reconstruction = tf.where(
+                seen, share * reconstruction, self.tolerance
+            )
         ratio = tf.reduce_mean(reconstruction) / self.tolerance
         # An estimate that is 0 or below, as that of a KL may be, is e times
         # too low and no more, as any other low value.

@@ -17,7 +17,7 @@ from hgn_tf.experiments.hgn.table import in_budget, make_tables
 from hgn_tf.models.hgn import HGN
 from hgn_tf.viz import explore
 from hgn_tf.viz import figures as plots
-from hgn_tf.viz.gif import side_by_side, write_gif
+from hgn_tf.viz.gif import side_by_side, to_uint8, write_gif
 
 _DEMO = ("physics_pendulum/small_clean", "demo", "runs/demo")
 _SHOWN = 2  # trajectories of the showcase
@@ -382,7 +382,7 @@ def _figure(options):
 
 def _write_rows(path, rows):
     """One row of videos for each of `rows`, [examples, time, ...]."""
-    videos = [side_by_side(list(row)) for row in rows]
+    videos = [side_by_side(list(to_uint8(row))) for row in rows]
     write_gif(path, side_by_side(videos, vertical=True))
 
 

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from hgn_tf import integrators, losses, presets, prior
 from hgn_tf.models import video as videos
+from hgn_tf.models.batches import STEP, WHOLE, Batch, check_no_targets
 from hgn_tf.models.collapse import Collapse, check_collapse
-from hgn_tf.models.steps import GuardedModel
-from hgn_tf.models.video import Motion
+from hgn_tf.models.video import GuardedVideoModel, Motion
 from hgn_tf.networks import serializable, split_state
 from hgn_tf.networks.layers import (
     added_losses,
@@ -97,7 +97,7 @@ class TrainingPath(NamedTuple):
 
 
 @serializable
-class HGN(GuardedModel):
+class HGN(GuardedVideoModel):
     """Learns the laws of motion of a system from videos of it.
 
     The first `num_inference_frames` frames give a posterior over z. f_psi
@@ -347,13 +347,6 @@ class HGN(GuardedModel):
         shape = (None, self.num_inference_frames, *self._frame_shape)
         return {"input_shape": shape}
 
-    def fit(self, x: Any = None, *args, **kwargs) -> keras.callbacks.History:
-        """As `keras.Model.fit`, on videos or dictionaries with a "video"."""
-        data = self._prepare(x, training=True)
-        # States will be others, which it knows nothing of.
-        self.prior = None
-        return super().fit(data, *args, **kwargs)
-
     def fit_prior(
         self, video: Any, num_components: int = 128, seed: int = 0
     ) -> None:
@@ -375,25 +368,44 @@ class HGN(GuardedModel):
           two different videos.
         """
         parts: Any = video
-        if not isinstance(video, tf.data.Dataset):
+        if isinstance(video, tf.data.Dataset):
+            parts = (Batch.of(element).x for element in video)
+        else:
             whole, count = videos.extract_video(video), _INFERRED_AT_ONCE
             starts = range(0, len(whole), count)
             parts = (whole[start : start + count] for start in starts)
-        states = [
-            prior.state_rows(self.infer(videos.extract_video(part)))
-            for part in parts
-        ]
+        states = [prior.state_rows(self.infer(part)) for part in parts]
         self.prior = prior.fit_prior(
             np.concatenate(states), num_components, seed
         )
 
-    def evaluate(self, x: Any = None, *args, **kwargs) -> Any:
+    def fit(
+        self, x: Any = None, y: None = None, *args, **kwargs
+    ) -> keras.callbacks.History:
+        """As `keras.Model.fit`, on videos without targets.
+
+        Args:
+          x: Videos, a dictionary with them as "video", or a dataset or
+            generator of batches of either. If a dictionary has a "dt", it must
+            be that of the model. All videos of a call have one length.
+          y: None: the model learns from videos alone.
+          *args: Further arguments of `keras.Model.fit`.
+          **kwargs: Further arguments of `keras.Model.fit`. `sample_weight`
+            weighs videos. Callbacks that compare epochs do well to watch
+            "val_elbo", with mode="max": the loss moves with the multiplier of
+            `geco`.
+        Raises: ValueError: if the videos do not fit, or there are targets or
+          class weights.
+        """
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, y: None = None, *args, **kwargs) -> Any:
         """As `keras.Model.evaluate`: every frame, from the posterior's mean."""
-        return super().evaluate(self._prepare(x), *args, **kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x: Any, *args, **kwargs) -> Any:
         """As `keras.Model.predict`: an HGNOutput of arrays."""
-        return super().predict(self._prepare(x), *args, **kwargs)
+        return super().predict(x, *args, **kwargs)
 
     def infer(
         self, video: np.ndarray | tf.Tensor, refine: int = 0
@@ -420,9 +432,7 @@ class HGN(GuardedModel):
             raise ValueError(
                 f"`refine` must be 0 or more steps. Received: {refine}."
             )
-        video = videos.check_frames(video, self._shortest, self._frame_shape)
-        if not self.built:
-            self.build(video.shape)
+        video = self._observed(video)
         video = videos.to_float_video(video[:, : self.num_inference_frames])
         state = self._first_state(self._encode(video), sample=False)
         return self._refine(state, video, refine) if refine else state
@@ -441,13 +451,10 @@ class HGN(GuardedModel):
         Raises: ValueError: if dt is 0 or num_steps negative.
         """
         dt = integrators.check_dt(self.dt if dt is None else dt)
-        if num_steps < 0:
-            raise ValueError(
-                f"`num_steps` must be 0 or more. Received: {num_steps}."
-            )
+        num_steps = integrators.check_num_steps(num_steps)
         # As a tensor: another dt needs no other graph.
         return self._compiled_rollout(
-            state, tf.constant(dt, state.q.dtype), int(num_steps)
+            state, tf.constant(dt, state.q.dtype), num_steps
         )
 
     def decode(self, states: PhaseState) -> tf.Tensor:
@@ -505,6 +512,7 @@ class HGN(GuardedModel):
             are looked at.
         Returns: Collapse; a frame is a step of `dt`.
         """
+        video = self._observed(video)
         path = self.rollout(self.infer(video), video.shape[1] - 1)
         states = PhaseState(
             *(tf.reshape(part, [-1, *part.shape[2:]]) for part in path)
@@ -538,14 +546,15 @@ class HGN(GuardedModel):
         return {**logs, "geco_multiplier": self.geco.multiplier}
 
     def test_step(self, data):
-        video = videos.to_float_video(data)
+        batch = self._look(Batch.of(data), "evaluate", STEP)
+        video, weight = videos.to_float_video(batch.x), batch.sample_weight
         output = self(video, training=False)
         terms = {
             "reconstruction": losses.reconstruction(video, output.video),
             "kl": self._divergence(output.posterior),
         }
-        loss = self._weigh(terms, video) + sum(self.losses)
-        self._track_terms(loss, terms, video, training=False)
+        loss = self._weigh(terms, video, weight) + sum(self.losses)
+        self._track_terms(loss, terms, video, weight, training=False)
         # What an evaluation does not measure has no number in it.
         return {
             name: value
@@ -598,22 +607,38 @@ class HGN(GuardedModel):
             config["stochastic"] = config.pop("sample")
         return cls(**config)
 
-    def _prepare(self, data, training=False):
-        data, shape = videos.check_data(data, self._shortest, self._frame_shape)
+    def _admit(self, batch, purpose, seen):
+        if purpose != "predict":
+            check_no_targets(batch.y)
+        self._check_dt(batch.x, seen)
+        video = videos.check_frames(
+            batch.x, self._shortest, self._frame_shape, seen
+        )
+        frames = tf.TensorShape(video.shape)[1:2]
         elsewhere = self.agreement or self.anchor == "random"
-        if training and elsewhere and shape[1] <= self._shortest:
+        if purpose == "fit" and elsewhere and frames.is_fully_defined():
+            self._check_length(frames[0])
+        return batch._replace(x=video, y=None)
+
+    def _know(self, purpose, batch):
+        super()._know(purpose, batch)
+        if purpose == "fit":
+            # States will be others, which it knows nothing of.
+            self.prior = None
+
+    def _check_length(self, frames):
+        if frames <= self._shortest:
             raise ValueError(
                 "Windows at other times, of `agreement` and a random `anchor`, "
                 f"need videos of more than {self._shortest} frames. Received: "
-                f"{shape[1]}; lower `shortest_window`."
+                f"{frames}; lower `shortest_window`."
             )
-        # `train_step` takes the path apart, so Keras would not build for it.
-        if not self.built:
-            self.build((None, *shape[1:]))
-        return data
 
-    def _check_validation(self, x, y):
-        return self._prepare(x)
+    def _observed(self, video):
+        """Videos to infer states from, looked at."""
+        batch = self._look(Batch(video), "predict", WHOLE)
+        self._build_for(batch)
+        return batch.x
 
     def _check_built(self, method):
         if not self.built:
@@ -728,19 +753,22 @@ class HGN(GuardedModel):
     def _decode_frames(self, q):
         return videos.decode_frames(self.decoder, q)
 
-    def _step(self, data):
-        video = videos.to_float_video(data)
+    def _step(self, batch):
+        video = videos.to_float_video(batch["x"])
+        weight = batch.get("sample_weight")
 
         def objective():
             # By way of `call`: so every part learns that it is in training.
             terms = self(video, training=True, objective=True)
             # What layers add, and their regularisers.
-            return self._weigh(terms, video) + sum(self.losses), terms
+            loss = self._weigh(terms, video, weight)
+            return loss + sum(self.losses), terms
 
         loss, terms = self._descend(
-            objective, lambda terms: self.geco.update(terms["reconstruction"])
+            objective,
+            lambda terms: self.geco.update(terms["reconstruction"], weight),
         )
-        self._track_terms(loss, terms, video)
+        self._track_terms(loss, terms, video, weight)
 
     def _objective(self, video):
         """The terms of a training step by name, each [batch]."""
@@ -875,20 +903,24 @@ class HGN(GuardedModel):
             times.append(videos.draw_times(1, low, high, seed)[:, 0])
         return times
 
-    def _weigh(self, terms, video):
+    def _weigh(self, terms, video, weight):
         """The loss, a number, that the terms make together."""
         loss = self.geco.objective(
-            terms["reconstruction"], terms["kl"], videos.num_pixels(video)
+            terms["reconstruction"],
+            terms["kl"],
+            videos.num_pixels(video),
+            weight,
         )
         first, last = self.agreement_ramp
         since = tf.cast(self.steps.value - first, tf.float32)
         grown = tf.clip_by_value(since / max(last - first, 1), 0.0, 1.0)
-        for name, weight in self._law_weights.items():
+        for name, factor in self._law_weights.items():
             if name in terms:
+                term = terms[name] if weight is None else weight * terms[name]
                 # A spread over fewer examples is none to measure by.
-                enough = tf.shape(terms[name])[0] >= _FEWEST_EXAMPLES
-                weight *= grown * tf.cast(enough, grown.dtype)
-                loss += weight * tf.reduce_mean(terms[name])
+                enough = tf.shape(term)[0] >= _FEWEST_EXAMPLES
+                factor *= grown * tf.cast(enough, grown.dtype)
+                loss += factor * tf.reduce_mean(term)
         return loss
 
     def _horizon(self, length):
@@ -903,7 +935,7 @@ class HGN(GuardedModel):
             return tf.zeros_like(losses.gaussian_kl(*posterior))
         return losses.gaussian_kl(*posterior)
 
-    def _track_terms(self, loss, terms, video, training=True):
+    def _track_terms(self, loss, terms, video, weight, training=True):
         elbo = losses.gaussian_elbo(
             terms["reconstruction"],
             terms["kl"],
@@ -916,6 +948,7 @@ class HGN(GuardedModel):
             (self._loss_tracker, loss),
             *means,
             rows=tf.shape(video)[0],
+            sample_weight=weight,
             training=training,
         )
 

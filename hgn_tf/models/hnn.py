@@ -13,7 +13,15 @@ import numpy as np
 import tensorflow as tf
 
 from hgn_tf import integrators, phase
-from hgn_tf.models.steps import check_finite, run_steps
+from hgn_tf.models.batches import (
+    SPEC,
+    WHOLE,
+    Batch,
+    CheckedModel,
+    as_array,
+    check_finite,
+)
+from hgn_tf.models.steps import run_steps
 from hgn_tf.networks import (
     MLP,
     JointHamiltonian,
@@ -22,6 +30,7 @@ from hgn_tf.networks import (
     serializable,
     split_state,
 )
+from hgn_tf.networks.layers import check_smooth
 
 # Shift of a start for a difference quotient: far above float32's rounding,
 # far below the size of a state.
@@ -50,7 +59,7 @@ class StateMLP(MLP):
         )
 
 
-class StateField(keras.Model):
+class StateField(CheckedModel):
     """What both models share: x -> dx/dt, checked, and followed in time.
 
     Args:
@@ -62,6 +71,9 @@ class StateField(keras.Model):
         step of the optimiser, all in one compiled call.
     Call: x [batch, dim] -> dx/dt [batch, dim].
     """
+
+    # A weight per row, or one for each state of its path.
+    _weight_ranks = (1, 2)
 
     def __init__(
         self,
@@ -89,18 +101,45 @@ class StateField(keras.Model):
         """As `keras.Model.fit`; arrays are checked before the first step.
 
         Args:
-          x: States [rows, dim], or a tf.data.Dataset of batches (x, y).
+          x: States [rows, dim], or a dataset or generator of batches (x, y).
           y: Derivatives dx/dt of the shape of x.
           *args: Further arguments of `keras.Model.fit`.
           **kwargs: Further arguments of `keras.Model.fit`.
         Raises: ValueError: if shapes do not fit or a value is not finite.
         """
-        if y is not None:
-            x, y = np.asarray(x), np.asarray(y)
-            self._check_target(x, y)
-            check_finite("x", x)
-            check_finite("y", y)
         return super().fit(x, y, *args, **kwargs)
+
+    def _admit(self, batch, purpose, seen):
+        x, y = as_array(batch.x), batch.y
+        self._check_state_shape(x, seen)
+        if purpose != "predict":
+            if y is None:
+                raise ValueError(
+                    "`y` must be what is learned from states `x`. Received: "
+                    "None."
+                )
+            y = as_array(y)
+            if seen != SPEC or y.shape.is_fully_defined():
+                self._check_target(x, y)
+        if seen == WHOLE:
+            check_finite("x", np.asarray(x))
+            if y is not None:
+                check_finite("y", np.asarray(y))
+        return batch._replace(x=x, y=y)
+
+    def _check_state_shape(self, x, seen):
+        shape = tf.TensorShape(x.shape)
+        if seen == SPEC and not shape[1:].is_fully_defined():
+            return
+        if shape.rank != 2 or None in shape[1:]:
+            raise ValueError(
+                f"`x` must be states [rows, dim]. Received: {shape}."
+            )
+        if self.built and shape[1] != self.dim:
+            raise ValueError(
+                f"`x` must have the model's {self.dim} coordinates. "
+                f"Received: {shape}."
+            )
 
     def time_derivative(self, x: np.ndarray | tf.Tensor) -> tf.Tensor:
         """dx/dt of states, [batch, dim].
@@ -187,10 +226,10 @@ class StateField(keras.Model):
         return tf.constant(x)
 
     def _check_target(self, x, y):
-        if x.ndim != 2 or x.shape != y.shape:
+        if tuple(x.shape) != tuple(y.shape):
             raise ValueError(
                 "`x` and `y` must be states and their time derivatives, both "
-                f"[rows, dim]. Received: {x.shape} and {y.shape}."
+                f"[rows, dim]. Received: {tuple(x.shape)} and {tuple(y.shape)}."
             )
 
     def get_config(self):
@@ -239,7 +278,8 @@ class HNN(StateField):
 
     Args:
       units: Width of each hidden layer.
-      activation: Activation of the hidden layers.
+      activation: Activation of the hidden layers, smooth: training takes
+        second derivatives of H.
       weight_decay: Factor of the L2 decay, see `networks.MLP`.
       separable: Whether K(p) + V(q) is learned in two networks instead of one
         H(q, p). leapfrog and yoshida4 keep order and volume only then.
@@ -252,6 +292,7 @@ class HNN(StateField):
     Call: x [batch, 2 dof] -> dx/dt [batch, 2 dof].
     Raises:
       ValueError: if the dimension of x is odd.
+      ValueError: if the activation is bent from straight pieces, as relu.
       ValueError: if there is no such integrator.
       ValueError: if dt, substeps or start_iterations is out of its range.
     Source: Greydanus et al. 2019, Hamiltonian Neural Networks, equation 3;
@@ -274,6 +315,7 @@ class HNN(StateField):
         **kwargs,
     ):
         super().__init__(units, activation, weight_decay, **kwargs)
+        check_smooth(activation)
         integrators.get_integrator(integrator)
         integrators.check_dt(dt)
         if substeps < 1 or start_iterations < 0:
@@ -306,6 +348,9 @@ class HNN(StateField):
         build_once(self.hamiltonian, half, half)
 
     def call(self, x):
+        if isinstance(x, (tuple, list)):
+            # Keras compares with the path what is given for it.
+            return self._best_path(*x)
         slope = phase.time_derivative(self.hamiltonian, split_state(x))
         return tf.concat(slope, axis=-1)
 
@@ -335,8 +380,8 @@ class HNN(StateField):
         path = self._compiled_rollout(
             self.hamiltonian,
             start,
-            dt,
-            num_steps,
+            integrators.check_dt(dt),
+            integrators.check_num_steps(num_steps),
             integrator or self.integrator,
         )
         return tf.concat(path, axis=-1)
@@ -356,13 +401,19 @@ class HNN(StateField):
         self._check_target(x0, path)
         return self._fit_start(x0, tf.constant(path))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
-        if y is not None and y.shape.rank == 3:
-            # At the best start the loss does not change with it, so that the
-            # gradient of the weights needs none through the fit.
-            start = tf.stop_gradient(self._fit_start(x, y))
-            y_pred = self._follow(start, y.shape[1])[:, 1:]
-        return super().compute_loss(x, y, y_pred, *args, **kwargs)
+    def train_step(self, data):
+        return super().train_step(_with_path(data))
+
+    def test_step(self, data):
+        return super().test_step(_with_path(data))
+
+    def _best_path(self, x0, path):
+        """The states from the best start, of the shape of `path`."""
+        path = tf.cast(path, x0.dtype)
+        # At the best start the loss does not change with it, so that the
+        # gradient of the weights needs none through the fit.
+        start = tf.stop_gradient(self._fit_start(x0, path))
+        return self._follow(start, path.shape[1])[:, 1:]
 
     def _follow(self, x0, num_states):
         """The states at 0, dt, ..., num_states * dt, [batch, time, dim]."""
@@ -397,12 +448,13 @@ class HNN(StateField):
         return start
 
     def _check_target(self, x, y):
-        if y.ndim != 3:
+        shape = tuple(y.shape)
+        if len(shape) != 3:
             super()._check_target(x, y)
-        elif x.ndim != 2 or x.shape != (len(y), y.shape[2]) or not y.size:
+        elif tuple(x.shape) != (shape[0], shape[2]) or 0 in shape[1:]:
             raise ValueError(
                 "To train on paths, `x` must be [rows, dim] and `y` "
-                f"[rows, steps, dim]. Received: {x.shape} and {y.shape}."
+                f"[rows, steps, dim]. Received: {tuple(x.shape)} and {shape}."
             )
 
     def get_config(self):
@@ -414,6 +466,17 @@ class HNN(StateField):
             "substeps": self.substeps,
             "start_iterations": self.start_iterations,
         }
+
+
+def _with_path(data):
+    """A batch of paths as the model takes it: (x0, path), path and weights."""
+    x, y, weight = Batch.of(data)
+    if len(y.shape) == 3:
+        x = (x, y)
+        if weight is not None and len(weight.shape) == 1:
+            # Of each state of the path, as Keras weighs them.
+            weight = tf.repeat(weight[:, tf.newaxis], y.shape[1], axis=1)
+    return keras.utils.pack_x_y_sample_weight(x, y, weight)
 
 
 def _check_times(t_span, t_eval):

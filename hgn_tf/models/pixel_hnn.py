@@ -8,10 +8,18 @@ import tensorflow as tf
 
 from hgn_tf import integrators, losses
 from hgn_tf.models import video as videos
+from hgn_tf.models.batches import (
+    STEP,
+    WHOLE,
+    Batch,
+    as_array,
+    check_finite,
+    check_no_targets,
+    has_values,
+)
 from hgn_tf.models.collapse import Collapse, check_collapse
 from hgn_tf.models.hnn import HNN
-from hgn_tf.models.steps import GuardedModel
-from hgn_tf.models.video import Motion
+from hgn_tf.models.video import GuardedVideoModel, Motion
 from hgn_tf.networks import serializable, split_state
 from hgn_tf.networks.layers import deserialize_parts, serialize_parts
 from hgn_tf.phase import PhaseState
@@ -28,7 +36,7 @@ class PixelHNNOutput(NamedTuple):
 
 
 @serializable
-class PixelHNN(GuardedModel):
+class PixelHNN(GuardedVideoModel):
     """Encodes pairs of frames to z = (q, p) and learns H(q, p) there.
 
     `compile` and `fit` train, with x an observation and x' the next one,
@@ -154,21 +162,19 @@ class PixelHNN(GuardedModel):
 
         Args:
           x: Videos, dictionaries with a "video", vectors [rows, size], or a
-            tf.data.Dataset of batches of videos or of pairs (x, y).
+            dataset or generator of batches of videos or of pairs (x, y).
           y: For vectors, the change to the next one.
           *args: Further arguments of `keras.Model.fit`.
           **kwargs: Further arguments of `keras.Model.fit`.
         """
-        return super().fit(self._prepare(x, y, needed=3), y, *args, **kwargs)
+        return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args, **kwargs) -> Any:
         """As `keras.Model.evaluate`, on what `fit` takes: every pair."""
-        x = self._prepare(x, y, needed=3)
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x: Any, *args, **kwargs) -> Any:
         """As `keras.Model.predict`: a PixelHNNOutput of arrays."""
-        x = self._prepare(x, None, needed=2)
         return super().predict(x, *args, **kwargs)
 
     def infer(self, x: np.ndarray | tf.Tensor) -> PhaseState:
@@ -180,7 +186,7 @@ class PixelHNN(GuardedModel):
         Returns: PhaseState of shape [batch, dof].
         Raises: ValueError: if they do not fit.
         """
-        x = self._prepare(x, None, needed=2)
+        x = self._observations(x)
         return split_state(self._compiled_encoder(videos.first_pair(x)))
 
     def rollout(
@@ -199,10 +205,7 @@ class PixelHNN(GuardedModel):
           ArithmeticError: if the field cannot be followed.
         """
         dt = integrators.check_dt(self.dt if dt is None else dt)
-        if num_steps < 0:
-            raise ValueError(
-                f"`num_steps` must be 0 or more. Received: {num_steps}."
-            )
+        num_steps = integrators.check_num_steps(num_steps)
         start = np.concatenate([np.asarray(part) for part in state], axis=-1)
         path = start[:, None]
         if num_steps:
@@ -262,7 +265,7 @@ class PixelHNN(GuardedModel):
           x: Observations as in `infer`. Of videos every pair is looked at.
         Returns: Collapse.
         """
-        x = self._prepare(x, None, needed=2)
+        x = self._observations(x)
         pairs = [x]
         if len(x.shape) == 5:
             pairs = [x[:, at : at + 2] for at in range(x.shape[1] - 1)]
@@ -285,9 +288,14 @@ class PixelHNN(GuardedModel):
         return PixelHNNOutput(self.decoder(z), split_state(z))
 
     def test_step(self, data):
-        pairs = videos.consecutive_pairs(data)
+        batch = self._look(Batch.of(data), "evaluate", STEP)
+        pairs = videos.consecutive_pairs(batch.x, change=batch.y)
         terms = self(pairs, training=False, objective=True)
-        self._track_terms(self._total(terms), terms, training=False)
+        weight = batch.sample_weight
+        if weight is not None and batch.y is None:
+            weight = tf.repeat(weight, batch.x.shape[1] - 2)
+        loss = self._total(terms, weight)
+        self._track_terms(loss, terms, weight, training=False)
         return self.get_metrics_result()
 
     def get_config(self):
@@ -304,17 +312,33 @@ class PixelHNN(GuardedModel):
     def from_config(cls, config):
         return cls(**deserialize_parts(config, *_PARTS))
 
-    def _prepare(self, x, y, needed):
-        x, shape = videos.check_observations(
-            x, y, needed, self._observation_shape
+    def _admit(self, batch, purpose, seen):
+        self._check_dt(batch.x, seen)
+        needed, shape = (
+            2 if purpose == "predict" else 3,
+            self._observation_shape,
         )
-        # `train_step` takes the path apart, so Keras would not build for it.
-        if not self.built:
-            self.build((None, *shape[1:]))
-        return x
-
-    def _check_validation(self, x, y):
-        return self._prepare(x, y, needed=3)
+        x = videos.extract_video(batch.x)
+        if tf.TensorShape(x.shape).rank == 2:
+            y = None if needed == 2 else batch.y
+            y = None if y is None else as_array(y)
+            _check_vectors(x, y, needed, shape, seen)
+            return batch._replace(x=x, y=y)
+        if len(shape) == 1:
+            raise ValueError(
+                f"The model was built for vectors of {shape[0]} numbers. "
+                f"Received: data of rank {tf.TensorShape(x.shape).rank}."
+            )
+        x = videos.check_frames(x, 2, shape[1:], seen)
+        frames = tf.TensorShape(x.shape)[1:2]
+        if frames.is_fully_defined() and frames[0] < needed:
+            raise ValueError(
+                f"Two consecutive pairs take {needed} frames. Received: videos "
+                f"of {frames[0]}."
+            )
+        if needed > 2:
+            check_no_targets(batch.y)
+        return batch._replace(x=x, y=None)
 
     def _encode(self, x):
         return self.encoder(x)
@@ -328,21 +352,31 @@ class PixelHNN(GuardedModel):
     def _decode(self, z):
         return videos.decode_frames(self.decoder, z)
 
-    def _step(self, data):
+    def _observations(self, x):
+        """Observations to infer states from, looked at."""
+        batch = self._look(Batch(x), "predict", WHOLE)
+        self._build_for(batch)
+        return batch.x
+
+    def _step(self, batch):
+        weight = batch.get("sample_weight")
+
         def objective():
-            pairs = videos.consecutive_pairs(data, self._noise_seed(0))
+            pairs = videos.consecutive_pairs(
+                batch["x"], self._noise_seed(0), batch.get("y")
+            )
             # By way of `call`: so every part learns that it is in training.
             terms = self(pairs, training=True, objective=True)
-            loss = self._total(terms)
+            loss = self._total(terms, weight)
             decay = self.weight_decay * sum(
-                tf.nn.l2_loss(weight.value)
+                tf.nn.l2_loss(variable.value)
                 for part in (self.encoder, self.decoder)
-                for weight in part.trainable_variables
+                for variable in part.trainable_variables
             )
             return loss + decay + sum(self.losses), loss, terms
 
         _, loss, terms = self._descend(objective)
-        self._track_terms(loss, terms)
+        self._track_terms(loss, terms, weight)
 
     def _terms(self, x, after):
         """L_AE, L_CC and L_HNN, each [batch]."""
@@ -356,14 +390,34 @@ class PixelHNN(GuardedModel):
             losses.reconstruction(z_after - z, self.dynamics(z)),
         )
 
-    def _total(self, terms):
+    def _total(self, terms, weight):
         image, canonical, field = terms
-        return tf.reduce_mean(image + canonical + self.hnn_weight * field)
+        loss = image + canonical + self.hnn_weight * field
+        return tf.reduce_mean(loss if weight is None else weight * loss)
 
-    def _track_terms(self, loss, terms, training=True):
+    def _track_terms(self, loss, terms, weight, training=True):
         self._track(
             (self._loss_tracker, loss),
             *zip(self._term_means, terms),
             rows=tf.shape(terms[0])[0],
+            sample_weight=weight,
             training=training,
         )
+
+
+def _check_vectors(x, y, needed, seen_shape, seen):
+    if needed > 2 and (y is None or tuple(y.shape) != tuple(x.shape)):
+        raise ValueError(
+            "Vectors come with their change to the next one, both [rows, "
+            f"size]. Received: {tuple(x.shape)} and "
+            f"{None if y is None else tuple(y.shape)}."
+        )
+    if seen_shape and tuple(seen_shape) != tuple(x.shape[1:]):
+        raise ValueError(
+            f"The model was built for observations {tuple(seen_shape)}. "
+            f"Received: vectors of {x.shape[1]} numbers."
+        )
+    if seen == WHOLE and has_values(x):
+        check_finite("x", np.asarray(x))
+        if y is not None:
+            check_finite("y", np.asarray(y))

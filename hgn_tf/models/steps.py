@@ -1,6 +1,6 @@
 """What the trained models share: counted, repeatable and guarded steps."""
 
-import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from hgn_tf import losses
+from hgn_tf.models.batches import STEP, Batch, CheckedModel
 
 
-class GuardedModel(keras.Model):
+class GuardedModel(CheckedModel):
     """A Keras model with an objective of its own.
 
     Its steps are counted, which saved models and checkpoints keep. The noise
@@ -21,8 +22,9 @@ class GuardedModel(keras.Model):
     model. The means of an epoch leave out what is not finite. Those of an
     evaluation do not, and a mean of nothing is NaN: a broken model shows.
 
-    A model defines `_step(data)`, which calls `_descend` and `_track`. It may
-    define `_check_validation(x, y)`, which `fit` calls before training.
+    A model defines `_step(batch)`, which calls `_descend` and `_track`. The
+    batch is a dictionary with "x" and, if they are given, "y" and
+    "sample_weight".
 
     Args:
       seed: Seed of the training noise.
@@ -40,20 +42,21 @@ class GuardedModel(keras.Model):
         self.steps = self._counter("steps")
         self.dropped_steps = self._counter("dropped_steps")
 
-    def fit(self, x: Any = None, *args, **kwargs) -> keras.callbacks.History:
-        """As `keras.Model.fit`."""
-        call = inspect.signature(super().fit).bind(x, *args, **kwargs)
-        given = call.arguments
-        if isinstance(x, tf.data.Dataset):
-            # It comes in its own order; Keras would warn that it keeps it.
-            given.setdefault("shuffle", False)
-        if given.get("validation_data") is not None:
-            held_out, *more = keras.utils.unpack_x_y_sample_weight(
-                given["validation_data"]
+    def fit(
+        self, x: Any = None, y: Any = None, *args, **kwargs
+    ) -> keras.callbacks.History:
+        """As `keras.Model.fit`, of data that are looked at first."""
+        before = self._counts()
+        history = super().fit(x, y, *args, **kwargs)
+        dropped, steps = self._counts() - before
+        if dropped:
+            warnings.warn(
+                "Steps are left out whose gradients are not finite. Received: "
+                f"{dropped} of {steps}; look for NaN in the data, or lower "
+                "`dt` or the learning rate.",
+                stacklevel=2,
             )
-            held_out = self._check_validation(held_out, more[0])
-            given["validation_data"] = (held_out, *more)
-        return super().fit(*call.args, **call.kwargs)
+        return history
 
     def compile(
         self,
@@ -91,7 +94,8 @@ class GuardedModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def train_step(self, data) -> dict:
-        run_steps(self._step, data, self.inner_steps)
+        batch = self._look(Batch.of(data), "fit", STEP)
+        run_steps(self._step, batch.parts(), self.inner_steps)
         return {
             **self.get_metrics_result(),
             "dropped_steps": tf.identity(self.dropped_steps.value),
@@ -119,13 +123,13 @@ class GuardedModel(keras.Model):
         weights = [*self.trainable_weights, *self.non_trainable_weights]
         return [weight for weight in weights if id(weight) not in own]
 
-    def _step(self, data) -> None:
+    def _step(self, batch: dict[str, tf.Tensor]) -> None:
         """One step of the optimiser on a batch, by `_descend`."""
         raise NotImplementedError
 
-    def _check_validation(self, x, y):
-        """Validation data x of `fit` as `evaluate` takes it, or an error."""
-        return x
+    def _counts(self):
+        counts = (self.dropped_steps, self.steps)
+        return np.array([keras.ops.convert_to_numpy(x) for x in counts])
 
     def _counter(self, name):
         return self.add_weight(
@@ -213,7 +217,7 @@ class GuardedModel(keras.Model):
         )
         return tf.cast(bad > 0, tf.int64)
 
-    def _track(self, *pairs, rows=1, training=True) -> None:
+    def _track(self, *pairs, rows=1, sample_weight=None, training=True) -> None:
         """Updates means, weighed by rows.
 
         In training the values that are not finite are left out: a dropped step
@@ -223,6 +227,8 @@ class GuardedModel(keras.Model):
         Args:
           *pairs: (tracker, value), the value a number or [rows].
           rows: Number of rows, which a number is the mean of.
+          sample_weight: Weights of the rows [rows], for the values of rows. A
+            row of weight 0 does not count.
           training: Whether it is a step of training.
         """
         for tracker, value in pairs:
@@ -230,9 +236,13 @@ class GuardedModel(keras.Model):
                 counted = tf.math.is_finite(value)
             else:
                 counted = tf.fill(tf.shape(value), rows > 0)
+            if value.shape.rank and sample_weight is not None:
+                counted &= sample_weight > 0
             weight = tf.cast(counted, tf.float32)
             if value.shape.rank == 0:
                 weight *= tf.cast(rows, tf.float32)
+            elif sample_weight is not None:
+                weight *= tf.cast(sample_weight, tf.float32)
             tracker.update_state(tf.where(counted, value, 0.0), weight)
 
 
@@ -278,13 +288,3 @@ def run_steps(step: Callable, data: Any, count: int) -> None:
 def most_inner_steps(num_steps: int, limit: int = 100) -> int:
     """The largest divisor of `num_steps` that is `limit` or less."""
     return max(count for count in range(1, limit + 1) if num_steps % count == 0)
-
-
-def check_finite(name: str, array: np.ndarray) -> None:
-    """Raises: ValueError: if a row has a NaN or an infinity, naming it."""
-    bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))
-    if bad.size:
-        raise ValueError(
-            f"`{name}` must be finite. Received: NaN or infinity in "
-            f"{bad.size} of {len(array)} rows, the first is row {bad[0]}."
-        )

@@ -7,8 +7,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hgn_tf.models.batches import (
+    FIRST,
+    LATER,
+    SPEC,
+    STEP,
+    WHOLE,
+    Batch,
+    as_array,
+    has_values,
+)
 from hgn_tf.models.collapse import Collapse
-from hgn_tf.models.steps import check_finite
+from hgn_tf.models.steps import GuardedModel
 from hgn_tf.phase import Hamiltonian, PhaseState
 
 # Frames decoded at a time outside of training; bounds the memory of long
@@ -97,35 +107,85 @@ class VideoModel(Protocol):
         """
 
 
-def extract_video(element: Any) -> Any:
-    """The video in an element of a dataset: itself, first, or by its name.
+class GuardedVideoModel(GuardedModel):
+    """A guarded model of videos, which come alone or in dictionaries.
 
-    Args:
-      element: A video, a dictionary with one as "video", or a tuple that
-        starts with either; of values, or of their specs.
-    Raises: ValueError: if a dictionary has no "video".
+    Attributes:
+      dt: float. Seconds between frames. Data that tell theirs, as "dt" in a
+        dictionary, must have the same.
     """
-    if isinstance(element, (tuple, list)):
-        element = element[0]
-    if isinstance(element, dict):
-        if "video" not in element:
+
+    dt: float
+
+    def __call__(self, x, *args, objective=False, **kwargs):
+        if objective:
+            return super().__call__(x, *args, objective=True, **kwargs)
+        seen = LATER if tf.executing_eagerly() else STEP
+        x = self._admit(Batch(x), "predict", seen).x
+        return super().__call__(x, *args, **kwargs)
+
+    def _asks_for_values(self, spec):
+        x = lone_input(spec.x)
+        return "dt" in x if isinstance(x, dict) else x.dtype.is_floating
+
+    def _check_dt(self, x, seen):
+        """Compares the model's dt with that of the data, if they tell it."""
+        x = lone_input(x)
+        if seen not in (WHOLE, FIRST) or not isinstance(x, dict):
+            return
+        steps = np.unique(np.asarray(x.get("dt", self.dt)))
+        # The data's is a float32.
+        if not np.allclose(steps, self.dt, rtol=1e-4):
             raise ValueError(
-                'A dictionary must have a "video". '
-                f"Received: keys {sorted(element)}."
+                "`dt` of the model must be the seconds between frames of the "
+                f"data. Received: {self.dt:g} of the model, {steps[0]:g} of "
+                f'the data; make the model with that `dt`, or leave "dt" out.'
             )
-        element = element["video"]
-    return element
 
 
-def to_float_video(data: Any) -> tf.Tensor:
-    """The video of what a dataset gives, as float32 in [0, 1].
+def extract_video(x: Any) -> Any:
+    """The videos in an input: itself, alone in a list, or by its name.
 
     Args:
-      data: Videos as `extract_video` takes them, [batch, time, height, width,
-        channels], uint8 or floats.
-    Returns: float32 of the same shape.
+      x: Videos, a list with nothing else, or a dictionary with them as
+        "video"; of arrays, tensors or specs.
+    Returns: One array, tensor or spec.
+    Raises: ValueError: if a dictionary has no "video", or what there is makes
+      no array.
     """
-    video = tf.convert_to_tensor(extract_video(data))
+    x = lone_input(x)
+    if isinstance(x, dict):
+        if "video" not in x:
+            raise ValueError(
+                f'A dictionary must have a "video". Received: keys {sorted(x)}.'
+            )
+        x = x["video"]
+    advice = "; crop them to one length, or give each length its own call."
+    if isinstance(x, (list, tuple)):
+        shapes = sorted({tuple(np.shape(part)) for part in x})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"Frames must be {_EXPECTED}. Received: a list of arrays of "
+                f"shapes {shapes}{advice}"
+            )
+    x = as_array(x)
+    ragged = isinstance(x, (tf.RaggedTensor, tf.RaggedTensorSpec))
+    if ragged or (isinstance(x, np.ndarray) and x.dtype.kind in "OSU"):
+        raise ValueError(
+            f"Frames must be {_EXPECTED}. Received: {type(x).__name__} of "
+            f"{x.dtype}{advice}"
+        )
+    return x
+
+
+def lone_input(x: Any) -> Any:
+    """The one input in a list of inputs, which Keras takes as well."""
+    return x[0] if isinstance(x, (list, tuple)) and len(x) == 1 else x
+
+
+def to_float_video(video: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """Videos of uint8 or floats as float32 in [0, 1], of the same shape."""
+    video = tf.convert_to_tensor(video)
     if video.dtype == tf.uint8:
         return tf.cast(video, tf.float32) / 255.0
     return tf.cast(video, tf.float32)
@@ -209,27 +269,30 @@ def energy_in_time(hamiltonian: Hamiltonian, states: PhaseState) -> tf.Tensor:
     return tf.reshape(hamiltonian(*flat), lead)
 
 
-def first_pair(data: Any) -> tf.Tensor:
+def first_pair(x: np.ndarray | tf.Tensor) -> tf.Tensor:
     """The first pair of frames of videos, or vectors as they are."""
-    x = to_float_video(data)
+    x = to_float_video(x)
     return x[:, :2] if len(x.shape) == 5 else x
 
 
 def consecutive_pairs(
-    data: Any, seed: tf.Tensor | None = None
+    x: np.ndarray | tf.Tensor,
+    seed: tf.Tensor | None = None,
+    change: np.ndarray | tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Observations and the ones after them.
 
     Args:
-      data: Videos [batch, time, height, width, channels] as `extract_video`
-        takes them, or vectors and their change (x, dx), both [batch, size].
+      x: Videos [batch, time, height, width, channels], or vectors [batch,
+        size].
       seed: Two integers, for one pair of pairs drawn from each video; None
         for all of them.
+      change: Of vectors, the change to the next ones, [batch, size].
     Returns: Two arrays [rows, 2, height, width, channels] or [batch, size].
     """
-    x = to_float_video(data)
-    if len(x.shape) == 2:
-        return x, x + tf.cast(data[1], tf.float32)
+    x = to_float_video(x)
+    if change is not None:
+        return x, x + tf.cast(change, tf.float32)
     choices = x.shape[1] - 2
     if seed is not None:
         start = tf.random.stateless_uniform(
@@ -243,109 +306,51 @@ def consecutive_pairs(
 
 
 def check_frames(
-    video: np.ndarray | tf.Tensor,
+    video: Any,
     num_inference_frames: int,
     frame_shape: tuple[int, ...] | None = None,
-) -> tf.Tensor:
-    """Gives the video back as a tensor, or says what is wrong with it.
+    seen: str = WHOLE,
+) -> Any:
+    """Gives the video back as an array or tensor, or says what is wrong.
 
     Args:
-      video: Array or tensor.
+      video: Array, tensor or spec; or a dictionary with one as "video".
       num_inference_frames: Smallest number of frames.
       frame_shape: (height, width, channels) of a built model, or None.
-    Returns: The video as a tensor of uint8 or floats.
+      seen: What the video is, see `batches`. Of a spec the shape may be
+        unknown; in a batch after the first NaN is allowed.
+    Returns: The video, of uint8 or floats.
     Raises:
       TypeError: if the numbers are neither uint8 nor floats.
       ValueError: if rank, size, number of frames or range do not fit, or a
         value is NaN or infinite.
     """
-    video = tf.convert_to_tensor(video)
-    _check_spec(video.shape, video.dtype, num_inference_frames, frame_shape)
-    if video.dtype != tf.uint8:
-        _check_range(video)
+    video = extract_video(video)
+    shape, dtype = tf.TensorShape(video.shape), tf.as_dtype(video.dtype)
+    if seen == SPEC and not shape[1:].is_fully_defined():
+        # The first batch will tell.
+        _check_dtype(dtype)
+        return video
+    _check_spec(shape, dtype, num_inference_frames, frame_shape)
+    if dtype.is_floating and seen in (WHOLE, FIRST, LATER):
+        _check_range(video, finite=seen != LATER)
     return video
 
 
-def check_data(
-    data: Any,
-    num_inference_frames: int,
-    frame_shape: tuple[int, ...] | None = None,
-) -> tuple[Any, tf.TensorShape]:
-    """As `check_frames`, on what `fit` takes: arrays or a tf.data.Dataset.
-
-    Of a dataset the kind and shape of the elements are checked. uint8 cannot
-    be out of range; floats are checked on the first element. If the number of
-    frames is unknown, as with `tfds.load`, that of the first element holds for
-    all.
-
-    Returns: The data, of known length now, and the shape of its videos.
-    """
-    if not isinstance(data, tf.data.Dataset):
-        video = check_frames(
-            extract_video(data), num_inference_frames, frame_shape
-        )
-        return data, video.shape
-    spec = extract_video(data.element_spec)
-    shape = spec.shape
-    if shape.rank == 5 and shape[1] is None:
-        for element in data.take(1):
-            shape = [shape[0], extract_video(element).shape[1], *shape[2:]]
-        data = data.map(
-            lambda *element: tf.ensure_shape(extract_video(element), shape)
-        )
-        shape = tf.TensorShape(shape)
-    _check_spec(shape, spec.dtype, num_inference_frames, frame_shape)
-    if spec.dtype != tf.uint8:
-        for element in data.take(1):
-            _check_range(extract_video(element))
-    return data, shape
-
-
-def check_observations(
-    x: Any, y: Any, needed: int, seen: tuple[int, ...] | None
-) -> tuple[Any, tf.TensorShape]:
-    """Looks at what `fit`, `evaluate` or `predict` was given.
-
-    Args:
-      x: Videos or vectors, arrays or a tf.data.Dataset.
-      y: Change of the vectors, or None.
-      needed: Number of frames that a video must have.
-      seen: Shape of an observation of a built model, or None.
-    Returns: The data, of known length now, and their shape.
-    Raises:
-      TypeError: if frames are neither uint8 nor floats.
-      ValueError: if something does not fit.
-    """
-    is_dataset = isinstance(x, tf.data.Dataset)
-    element = x.element_spec if is_dataset else x
-    rank = len(extract_video(element).shape)
-    if rank == 2:
-        shape = _check_rows(element, y, is_dataset, needed, seen)
-        return x, shape
-    if seen and len(seen) == 1:
-        raise ValueError(
-            f"The model was built for vectors of {seen[0]} numbers. Received: "
-            f"data of rank {rank}."
-        )
-    x, shape = check_data(x, 2, seen and seen[1:])
-    if shape[1] < needed:
-        raise ValueError(
-            f"Two consecutive pairs take {needed} frames. Received: videos "
-            f"of {shape[1]}."
-        )
-    return x, shape
-
-
-def _check_spec(shape, dtype, num_inference_frames, frame_shape):
+def _check_dtype(dtype):
     if dtype != tf.uint8 and not dtype.is_floating:
         raise TypeError(
             f"Frames must be {_EXPECTED}. Received: {dtype.name}; cast them "
             "with `tf.cast(video, tf.uint8)` if they count 0 to 255."
         )
+
+
+def _check_spec(shape, dtype, num_inference_frames, frame_shape):
+    _check_dtype(dtype)
     if shape.rank != 5:
         raise ValueError(
             f"Frames must be {_EXPECTED}. Received: shape {shape}"
-            + ("; batch the videos." if shape.rank == 4 else ".")
+            + _rank_advice(shape)
         )
     frames = shape[1]
     if frames is None or None in shape[2:]:
@@ -353,6 +358,10 @@ def _check_spec(shape, dtype, num_inference_frames, frame_shape):
             "Time, height, width and channels must be known. Received: shape "
             f"{shape}; give them with `tf.ensure_shape`, or batch videos of "
             "one length."
+        )
+    if 0 in shape:
+        raise ValueError(
+            f"`x` must have a video and a pixel at least. Received: {shape}."
         )
     if frames < num_inference_frames:
         raise ValueError(
@@ -366,41 +375,47 @@ def _check_spec(shape, dtype, num_inference_frames, frame_shape):
         )
 
 
-def _check_range(video):
-    low, high = (
-        float(tf.reduce_min(video)),
-        float(tf.reduce_max(video)),
-    )
-    finite = bool(tf.reduce_all(tf.math.is_finite(video)))
-    if not finite:
-        raise ValueError(
-            "Frames must be finite. Received: NaN or infinity; drop or mend "
-            "those videos."
+def _rank_advice(shape):
+    if shape.rank != 4:
+        return "."
+    # Pictures have a channel, or a few.
+    if shape[-1] is not None and shape[-1] > 4:
+        return "; add the axis of channels, `video[..., None]`."
+    return "; batch the videos."
+
+
+def _check_range(video, finite):
+    """Refuses values that no frame has; in a graph, as it runs.
+
+    Of numpy arrays by numpy: TensorFlow must not run in the processes that
+    load the batches of a PyDataset.
+    """
+    if isinstance(video, (tf.TypeSpec, keras.KerasTensor)):
+        return
+    if not has_values(video):
+        bad = tf.reduce_any((video < 0.0) | (video > 1.0))
+        tf.debugging.Assert(
+            ~bad,
+            [
+                "Frames of floats must lie in [0, 1]. Received: values from",
+                tf.reduce_min(video),
+                "to",
+                tf.reduce_max(video),
+            ],
         )
+        return
+    video = np.asarray(video)
+    low, high = float(np.min(video)), float(np.max(video))
+    if not np.isfinite([low, high]).all():
+        if finite:
+            raise ValueError(
+                "Frames must be finite. Received: NaN or infinity; drop or "
+                "mend those videos."
+            )
+        video = np.where(np.isfinite(video), video, 0.0)
+        low, high = float(np.min(video)), float(np.max(video))
     if low < 0.0 or high > 1.0:
         raise ValueError(
             "Frames of floats must lie in [0, 1]. Received: values from "
             f"{low:g} to {high:g}; divide by 255 if they count 0 to 255."
         )
-
-
-def _check_rows(element, y, is_dataset, needed, seen):
-    x = extract_video(element)
-    if isinstance(element, (tuple, list)) and len(element) > 1:
-        y = element[1]
-    if needed > 2 and (y is None or tuple(y.shape) != tuple(x.shape)):
-        raise ValueError(
-            "Vectors come with their change to the next one, both [rows, "
-            f"size]. Received: {tuple(x.shape)} and "
-            f"{None if y is None else tuple(y.shape)}."
-        )
-    if seen and tuple(seen) != tuple(x.shape[1:]):
-        raise ValueError(
-            f"The model was built for observations {tuple(seen)}. Received: "
-            f"vectors of {x.shape[1]} numbers."
-        )
-    if not is_dataset:
-        check_finite("x", np.asarray(x))
-        if y is not None:
-            check_finite("y", np.asarray(y))
-    return x.shape

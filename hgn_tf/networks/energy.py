@@ -8,6 +8,7 @@ import tensorflow as tf
 from hgn_tf.networks.layers import (
     build_in_turn,
     build_once,
+    check_smooth,
     deserialize_parts,
     make_layer,
     serializable,
@@ -36,6 +37,7 @@ class EnergyNet(keras.layers.Layer):
         option: such a K(p) moves q from the first step on, and such a V(q)
         keeps the motion bounded where there are no data.
     Call: x [batch, ...] -> [batch].
+    Raises: ValueError: if the activation is bent from straight pieces, as relu.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class EnergyNet(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_smooth(activation)
         self.units = tuple(units)
         self.activation = activation
         self.convolutional = convolutional

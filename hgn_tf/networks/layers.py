@@ -58,6 +58,29 @@ def make_layer(convolutional: bool, width: int, **kwargs) -> keras.Layer:
     return keras.layers.Dense(width, **kwargs)
 
 
+def check_smooth(activation: Any) -> None:
+    """Refuses an activation whose slope jumps between constants, as relu's.
+
+    An energy of such pieces has a force that is constant within each, and no
+    second derivatives to train it by.
+
+    Raises: ValueError: if it is of that kind.
+    """
+    step = 1e-3
+    # Three points each, which a kink rarely comes between.
+    places = np.linspace(-5.0, 5.0, 101)[:, np.newaxis] + 0.1234
+    with tf.init_scope():
+        function = keras.activations.get(activation)
+        y = np.asarray(function(tf.constant(places + step * np.arange(3))))
+    bent = np.abs(np.diff(y, 2)) > 1e-6 * step**2
+    slopes = np.diff(y) / step
+    if bent.mean() < 0.1 and np.ptp(slopes) > 1e-6:
+        raise ValueError(
+            "`activation` of an energy must be smooth, such as 'softplus' or "
+            f"'tanh': it is differentiated twice. Received: {activation!r}."
+        )
+
+
 def build_once(layer: keras.Layer, *shapes) -> None:
     """Builds a layer unless loading its configuration has done so already."""
     if not layer.built:

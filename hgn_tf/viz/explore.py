@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from hgn_tf.files import write_whole
 from hgn_tf.phase import PhaseState
 from hgn_tf.viz.figures import STYLE, principal_line
-from hgn_tf.viz.gif import data_uri, frame_sheet
+from hgn_tf.viz.gif import data_uri, frame_sheet, to_uint8
 
 _SAMPLES = 256  # from the prior, to see where states are
 _REACH = 2.5  # spreads of the states, that the landscape shows
@@ -63,7 +63,7 @@ def write_page(
     starts = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     states = _both_ways(model, _states(lines, starts), num_steps)
     video = model.decode(states).numpy()
-    sheets = [frame_sheet(each) for each in video]
+    sheets = [frame_sheet(to_uint8(each)) for each in video]
     paths = [line.read(part) / line.spread for line, part in zip(lines, states)]
     page = {
         "dt": float(model.dt),

@@ -22,6 +22,8 @@ GUTTER = 128  # Grey between frames, seen on dark and on light.
 def to_uint8(frames: np.ndarray) -> np.ndarray:
     """round(255 * frames) clipped to 0..255; uint8 passes as it is.
 
+    For what a model drew, which may lie outside, and for NaN, which is black.
+
     Args:
       frames: Array of uint8, or of floats in [0, 1], of any shape.
     Returns: uint8 array of the same shape.
@@ -39,28 +41,42 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
 
 
 def to_rgb(video: np.ndarray) -> np.ndarray:
-    """As uint8 in three channels; one channel becomes grey.
+    """A video to be shown, as uint8 in three channels.
 
     Args:
-      video: Video [time, height, width, 3 or 1].
-    Returns: uint8 video [time, height, width, 3].
-    Raises: ValueError: if it has another shape, or no frame.
+      video: Video [time, height, width, 3] or, grey, [time, height, width, 1].
+        Floats may lie up to 1 outside of [0, 1], as drawn frames do, and are
+        clipped.
+    Returns: uint8 [time, height, width, 3].
+    Raises:
+      TypeError: if the numbers are neither uint8 nor floats.
+      ValueError: if the shape is another one, or values are not finite or
+        further outside.
     """
-    video = to_uint8(video)
-    if video.ndim != 4 or video.shape[-1] not in (1, 3) or not len(video):
+    video = np.asarray(video)
+    if video.ndim != 4 or video.shape[-1] not in (1, 3) or not video.size:
         raise ValueError(
             "`video` must have shape [time, height, width, 3], or 1 channel. "
             f"Received: {video.shape}."
         )
-    return np.broadcast_to(video, (*video.shape[:-1], 3))
+    if np.issubdtype(video.dtype, np.floating):
+        low, high = float(video.min()), float(video.max())
+        if not (low >= -1 and high <= 2):  # Of NaN too.
+            raise ValueError(
+                "`video` must be of floats in [0, 1], or uint8. Received: "
+                f"numbers from {low} to {high}; divide by 255 if they count 0 "
+                "to 255."
+            )
+    return np.broadcast_to(to_uint8(video), (*video.shape[:3], 3))
 
 
 def frame_sheet(video: np.ndarray) -> tuple[bytes, int]:
     """The frames of a video as one picture, row by row, about square.
 
     Args:
-      video: Video [time, height, width, 3 or 1].
+      video: Video as `to_rgb` takes it.
     Returns: The PNG, and the number of frames per row.
+    Raises: ValueError: as `to_rgb`.
     """
     video = to_rgb(video)
     num_frames, height, width = video.shape[:3]
@@ -86,16 +102,17 @@ def side_by_side(
     """One video of several, with thin grey gutters between them.
 
     Args:
-      videos: Videos [time, height, width, 3] of equal shapes.
+      videos: Videos of equal shapes, as `to_rgb` takes them.
       gutter: Width of the gutters, in pixels.
       vertical: Whether the videos stand below each other.
     Returns: uint8 video [time, height, n * width + (n - 1) * gutter, 3], or
       height and width exchanged.
-    Raises: ValueError: if the shapes differ or there is no video.
+    Raises: ValueError: if the shapes differ, there is no video, or as
+      `to_rgb`.
     """
-    videos = [to_uint8(video) for video in videos]
+    videos = [to_rgb(video) for video in videos]
     shapes = sorted({video.shape for video in videos})
-    if len(shapes) != 1 or len(shapes[0]) != 4:
+    if len(shapes) != 1:
         raise ValueError(
             "`videos` must have one shape [time, height, width, 3]. "
             f"Received: {shapes}."
@@ -118,7 +135,7 @@ def write_gif(
 
     Args:
       path: Place of the GIF, which is written whole or not at all.
-      video: Video [time, height, width, 3 or 1]; `side_by_side` joins several.
+      video: Video as `to_rgb` takes it; `side_by_side` joins several.
       fps: Frames per second; GIF counts in hundredths of a second.
       scale: Side in pixels of what one pixel of the video becomes.
     Returns: The path.
@@ -129,16 +146,6 @@ def write_gif(
       OSError: if the file cannot be written.
     """
     path = check_place(path, (".gif",))
-    video = np.asarray(video)
-    # What a decoder draws may pass 0 and 1 a little.
-    if (
-        np.issubdtype(video.dtype, np.floating)
-        and not ((video > -1) & (video < 2)).all()
-    ):
-        raise ValueError(
-            "`video` must be of floats in [0, 1], or uint8. Received: numbers "
-            f"from {video.min()} to {video.max()}."
-        )
     video = to_rgb(video)
     # One palette for all frames: colours of their own would flicker.
     everything = PIL.Image.fromarray(video.reshape(-1, *video.shape[2:]))

@@ -605,9 +605,13 @@ def test_length_may_be_unknown_as_tfds_gives_it(fitted):
     assert_same_weights(model, fitted[0])
 
 
-def test_size_may_not_be_unknown():
+def test_size_may_be_unknown_but_in_a_graph():
+    model = make_model()
+    model.fit(forget_shape(None, None, None, None, 1), verbose=0)
+    assert int(model.steps) == 2 and model.built
+    spec = tf.TensorSpec((None, None, SIZE, SIZE, 1))
     with pytest.raises(ValueError, match="must be known.*ensure_shape"):
-        make_model().fit(forget_shape(None, None, None, None, 1))
+        tf.function(model.infer, input_signature=[spec])(make_videos())
 
 
 @pytest.mark.parametrize(

@@ -279,3 +279,9 @@ def test_other_shapes_are_refused(x):
 def test_unknown_integrator_is_refused():
     with pytest.raises(ValueError, match="leapforg"):
         HNN(integrator="leapforg")
+
+
+def test_activation_of_straight_pieces_is_for_the_baseline_alone():
+    with pytest.raises(ValueError, match="must be smooth.*'relu'"):
+        HNN(activation="relu")
+    assert DerivativeNet(activation="relu").activation == "relu"

@@ -411,3 +411,15 @@ def test_encoder_whose_strides_miss_the_latent_is_refused():
     encoder = Encoder((8, 8), (2, 2), (4, 4, 6))
     with pytest.raises(ValueError, match="8x8 to 2x2.*divide by 2"):
         encoder.build((None, *VIDEO))
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", keras.ops.abs])
+def test_energy_of_straight_pieces_is_refused(activation):
+    """Its second derivatives, which training takes, are 0."""
+    with pytest.raises(ValueError, match="must be smooth"):
+        EnergyNet(activation=activation)
+
+
+@pytest.mark.parametrize("activation", ["elu", "silu", "softsign", None])
+def test_energy_of_smooth_pieces_is_taken(activation):
+    assert EnergyNet(activation=activation).activation == activation

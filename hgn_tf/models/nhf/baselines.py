@@ -7,6 +7,7 @@ variable.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,13 +15,11 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from hgn_tf.models.batches import STEP, Batch
 from hgn_tf.models.nhf.points import (
-    check_no_targets,
+    admit_points,
     check_points,
     check_precision,
-    check_training_points,
-    no_targets,
-    points_and_weights,
 )
 from hgn_tf.models.steps import GuardedModel
 from hgn_tf.networks import serializable
@@ -345,34 +344,18 @@ class NormalizingFlow(GuardedModel):
         )
 
     def fit(
-        self,
-        x: np.ndarray | tf.data.Dataset | None = None,
-        y: None = None,
-        **kwargs,
+        self, x: Any = None, y: None = None, *args, **kwargs
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`, on points [rows, dim] or batches of them.
 
-        A tf.data.Dataset is not searched for NaN: such a step is dropped. It
-        may have batches (points, None, sample weights).
+        Batches of a dataset or a generator are not searched for NaN: such a
+        step is dropped. They may be (points, None, sample weights).
         """
-        check_no_targets(y)
-        x = check_training_points(
-            x, self._known_dim, self.compute_dtype, varying=True
-        )
-        targets = no_targets(x, kwargs.get("sample_weight"))
-        return super().fit(x, targets, **kwargs)
+        return super().fit(x, y, *args, **kwargs)
 
-    def evaluate(
-        self,
-        x: np.ndarray | tf.data.Dataset | None = None,
-        y: None = None,
-        **kwargs,
-    ) -> list[float] | dict[str, float]:
+    def evaluate(self, x: Any = None, y: None = None, *args, **kwargs) -> Any:
         """As `keras.Model.evaluate`: the mean of -ln p of points."""
-        check_no_targets(y)
-        x = check_training_points(x, self._known_dim, self.compute_dtype)
-        targets = no_targets(x, kwargs.get("sample_weight"))
-        return super().evaluate(x, targets, **kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def log_prob(self, x: np.ndarray | tf.Tensor) -> tf.Tensor:
         """The density ln p(x) of points [n, dim], nats, [n].
@@ -400,12 +383,14 @@ class NormalizingFlow(GuardedModel):
             tf.constant(n), tf.constant([0, seed], tf.int32)
         )
 
-    def train_step(self, data) -> dict:
-        return super().train_step(points_and_weights(data))
-
     def test_step(self, data) -> dict:
-        x, *weight = points_and_weights(data)
-        self._loss_tracker.update_state(self._loss(x, *weight), tf.shape(x)[0])
+        batch = self._look(Batch.of(data), "evaluate", STEP)
+        loss = self._loss(batch.x, batch.sample_weight)
+        self._track(
+            (self._loss_tracker, loss),
+            rows=tf.shape(batch.x)[0],
+            training=False,
+        )
         return self.get_metrics_result()
 
     def get_config(self) -> dict:
@@ -428,9 +413,14 @@ class NormalizingFlow(GuardedModel):
             log_prob *= tf.cast(weight, log_prob.dtype)
         return -tf.reduce_mean(log_prob)
 
-    def _step(self, data):
-        (loss,) = self._descend(lambda: (self._loss(*data),))
-        self._track((self._loss_tracker, loss))
+    def _admit(self, batch, purpose, seen):
+        dim = self._known_dim
+        return admit_points(batch, purpose, seen, dim, self.compute_dtype)
+
+    def _step(self, batch):
+        x, weight = batch["x"], batch.get("sample_weight")
+        (loss,) = self._descend(lambda: (self._loss(x, weight),))
+        self._track((self._loss_tracker, loss), rows=tf.shape(x)[0])
 
 
 def _start(index):

@@ -1,6 +1,6 @@
 """Neural Hamiltonian Flows: Hamiltonian dynamics as a density model."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from hgn_tf import integrators, losses
+from hgn_tf.models.batches import STEP, WHOLE, Batch
 from hgn_tf.models.nhf.forms import arguments_from
 from hgn_tf.models.nhf.leapfrog import (
     FlowChain,
@@ -18,13 +19,9 @@ from hgn_tf.models.nhf.leapfrog import (
     in_precision,
 )
 from hgn_tf.models.nhf.points import (
-    check_no_targets,
+    admit_points,
     check_points,
     check_precision,
-    check_training_points,
-    no_targets,
-    points_and_weights,
-    points_in,
 )
 from hgn_tf.models.nhf.priors import (
     Prior,
@@ -89,8 +86,8 @@ class Importance(NamedTuple):
 class Weighed(NamedTuple):
     """States q and p joined [samples, batch, 2 dim] and their ln densities.
 
-    log_weight and log_momentum, ln f(p | q), are [samples, batch]; drift is
-    the mean |change of H| by leapfrog, 0 unless it is constrained.
+    log_weight and log_momentum, ln f(p | q), are [samples, batch]; so is
+    drift, the mean |change of H| by leapfrog, or 0 if it is not constrained.
     """
 
     start: tf.Tensor
@@ -243,42 +240,27 @@ class NHF(GuardedModel):
                 "`adapt` needs a data scaling: NHF(scaling=True). "
                 "Received: scaling=False."
             )
-        points = self._prepare(points, varying=True)
+        batch = self._admit(Batch(points), "fit", WHOLE)
+        self._build_for(batch)
+        points = batch.x
         flat = np.zeros(self.dim)  # Of p, of which the points say nothing.
         self.shift.assign(np.concatenate([points.mean(axis=0), flat]))
         log_scale = np.log(points.std(axis=0))
         self.log_scale.assign(np.concatenate([log_scale, flat]))
 
     def fit(
-        self,
-        x: np.ndarray | tf.data.Dataset | None = None,
-        y: None = None,
-        **kwargs,
+        self, x: Any = None, y: None = None, *args, **kwargs
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`, on points [rows, dim] or batches of them.
 
-        A tf.data.Dataset is not searched for NaN: such a step is dropped. It
-        may have batches (points, None, sample weights).
+        Batches of a dataset or a generator are not searched for NaN: such a
+        step is dropped. They may be (points, None, sample weights).
         """
-        check_no_targets(y)
-        x = self._prepare(x, varying=True)
-        if self.compiled:
-            # Variables made in a trace have it made twice.
-            self.optimizer.build(self.trainable_variables)
-        targets = no_targets(x, kwargs.get("sample_weight"))
-        return super().fit(x, targets, **kwargs)
+        return super().fit(x, y, *args, **kwargs)
 
-    def evaluate(
-        self,
-        x: np.ndarray | tf.data.Dataset | None = None,
-        y: None = None,
-        **kwargs,
-    ) -> list[float] | dict[str, float]:
+    def evaluate(self, x: Any = None, y: None = None, *args, **kwargs) -> Any:
         """As `keras.Model.evaluate`: the ELBO of points, one momentum each."""
-        check_no_targets(y)
-        x = self._prepare(x)
-        targets = no_targets(x, kwargs.get("sample_weight"))
-        return super().evaluate(x, targets, **kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def call(self, q: tf.Tensor, training: bool = False) -> NHFOutput:
         shape = tf.concat([[1], tf.shape(q)], axis=0)
@@ -411,19 +393,16 @@ class NHF(GuardedModel):
         """
         return self.hamiltonians[index].potential(self._check_points(q))
 
-    def train_step(self, data) -> dict:
-        return super().train_step(points_and_weights(data))
-
     def test_step(self, data) -> dict:
-        q, *weight = points_and_weights(data)
+        batch = self._look(Batch.of(data), "evaluate", STEP)
         # The mean's own count: other noise for each batch of an evaluation.
-        batch = self._elbo.count
-        loss, _, means = self._objective(q, *weight, purpose=1, batch=batch)
-        rows = tf.cast(tf.shape(q)[0], self.compute_dtype)
-        self._loss_tracker.update_state(loss, rows)
-        rows = tf.reduce_sum(*weight) if weight else rows
-        for tracker, value in means:
-            tracker.update_state(value, rows)
+        loss, _, means = self._objective(
+            batch.x,
+            batch.sample_weight,
+            purpose=1,
+            batch=self._elbo.count,
+        )
+        self._track_means(loss, means, batch, training=False)
         return self.get_metrics_result()
 
     def get_config(self) -> dict:
@@ -490,13 +469,15 @@ class NHF(GuardedModel):
             return None
         return losses.Geco(tolerance, dtype=self.dtype_policy)
 
-    def _prepare(self, x, varying=False):
+    def _admit(self, batch, purpose, seen):
         dim = self.dim if self.built else None
-        x = check_training_points(x, dim, self.compute_dtype, varying)
-        if not self.built:
-            spec = x.element_spec if isinstance(x, tf.data.Dataset) else x
-            self.build((None, points_in(spec).shape[-1]))
-        return x
+        return admit_points(batch, purpose, seen, dim, self.compute_dtype)
+
+    def _know(self, purpose, batch):
+        super()._know(purpose, batch)
+        if purpose == "fit" and self.compiled:
+            # Variables made in a trace have it made twice.
+            self.optimizer.build(self.trainable_variables)
 
     def _check_points(self, points, name="q"):
         dim = self.dim if self.built else None
@@ -521,7 +502,8 @@ class NHF(GuardedModel):
         for flow in reversed(self.flows) if self.drift_geco else ():
             after, state = state, flow.inverse(state)
             change = _energy(flow, after) - _energy(flow, state)
-            drift += tf.reduce_mean(tf.abs(change)) / len(self.flows)
+            change = tf.reshape(change, tf.shape(p)[:-1])
+            drift += tf.abs(change) / len(self.flows)
         log_weight = self.state_prior.log_prob(state) + log_det - log_momentum
         return Weighed(state, end, log_weight, log_momentum, drift)
 
@@ -572,15 +554,26 @@ class NHF(GuardedModel):
             raise ValueError(f"`n` must be at least 1. Received: {n}.")
         return self.state_prior.sample(n, tf.constant([0, seed], tf.int32))
 
-    def _step(self, data):
+    def _step(self, batch):
+        x, weight = batch["x"], batch.get("sample_weight")
+
         def update_gecos(terms, _):
             for geco, value in terms:
                 geco.update(value)
 
         loss, _, means = self._descend(
-            lambda: self._objective(*data, purpose=0), update_gecos
+            lambda: self._objective(x, weight, purpose=0), update_gecos
         )
-        self._track((self._loss_tracker, loss), *means)
+        self._track_means(loss, means, Batch(x, None, weight))
+
+    def _track_means(self, loss, means, batch, training=True):
+        self._track(
+            (self._loss_tracker, loss),
+            *means,
+            rows=tf.shape(batch.x)[0],
+            sample_weight=batch.sample_weight,
+            training=training,
+        )
 
     def _objective(self, q, weight=None, *, purpose, batch=0):
         """The loss, (geco, value) of each constraint, (mean, value) of each.
@@ -593,20 +586,18 @@ class NHF(GuardedModel):
         shape = tf.concat([[self.num_samples], tf.shape(q)], axis=0)
         noise = self._noise(shape, purpose, batch)
         weighed = self._weigh(q, noise, training=purpose == 0)
-        elbo = tf.reduce_mean(weighed.log_weight)
-        loss = -elbo
+        loss = -tf.reduce_mean(weighed.log_weight)
         if weight is not None:
-            weight = tf.cast(weight, elbo.dtype)
-            elbo = tf.reduce_mean(weight * weighed.log_weight)
-            loss = -elbo
-            elbo = tf.math.divide_no_nan(elbo, tf.reduce_mean(weight))
+            weight = tf.cast(weight, loss.dtype)
+            loss = -tf.reduce_mean(weight * weighed.log_weight)
+        elbo = tf.reduce_mean(weighed.log_weight, axis=0)
         terms, means = [], [(self._elbo, elbo)]
         for geco, mean, value in (
             (self.kl_geco, self._kl, self._momentum_kl),
             (self.drift_geco, self._drift, lambda weighed: weighed.drift),
         ):
             if geco:
-                value = value(weighed)
+                value = _mean_over_rows(value(weighed), weight)
                 loss = geco.objective(value, loss, num_pixels=1)
                 terms.append((geco, value))
                 means.append((mean, value))
@@ -615,7 +606,7 @@ class NHF(GuardedModel):
     def _momentum_kl(self, weighed):
         p = split_state(weighed.end).p
         prior = self.state_prior.distributions[1]
-        return tf.reduce_mean(weighed.log_momentum - prior.log_prob(p))
+        return weighed.log_momentum - prior.log_prob(p)
 
     def _noise(self, shape, purpose, batch=0):
         batch = tf.stack([tf.constant(0, tf.int64), tf.cast(batch, tf.int64)])
@@ -636,6 +627,15 @@ def _stack_or_list(hamiltonian):
             f"Received: {hamiltonian}."
         )
     return list(hamiltonian)
+
+
+def _mean_over_rows(values, weight):
+    """The mean of [samples, batch], by the weights of the rows."""
+    values = tf.reduce_mean(values, axis=0)
+    if weight is None:
+        return tf.reduce_mean(values)
+    total = tf.reduce_sum(weight * values)
+    return tf.math.divide_no_nan(total, tf.reduce_sum(weight))
 
 
 def _over_parts(function, x, rows):
