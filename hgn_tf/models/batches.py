@@ -66,6 +66,10 @@ class Batch(NamedTuple):
             for name, part in self.parts().items()
         }
 
+    def is_known(self) -> bool:
+        """Whether the shape of a row of each part is known."""
+        return all(x.is_fully_defined() for x in self.shapes().values())
+
     def with_shapes(self, shapes: dict[str, tf.TensorShape]) -> "Batch":
         """The batch, if its rows have these shapes.
 
@@ -219,12 +223,9 @@ class CheckedModel(keras.Model):
     def _open_dataset(self, purpose, data):
         given = Batch.of(data.element_spec)
         found = self._look(given, purpose, SPEC)
-        known = all(
-            shape.is_fully_defined() for shape in found.shapes().values()
-        )
         if data.cardinality() == 0:
             raise _no_rows()
-        if known and not self._asks_for_values(given):
+        if found.is_known() and not self._asks_for_values(given):
             self._know(purpose, found)
             if found == given:
                 return data
@@ -314,7 +315,8 @@ class CheckedModel(keras.Model):
         elif isinstance(batch.x, tf.distribute.DistributedDataset):
             return
         name, traces = _FUNCTIONS[purpose], self._traces
-        rows = tuple(tuple(shape) for shape in batch.shapes().values())
+        shapes = batch.shapes().values()
+        rows = tuple(tuple(shape) for shape in shapes if 0 not in shape)
         before = traces.rows.get(name)
         if rows != before:
             traces.functions[name, before] = getattr(self, name)

@@ -119,7 +119,7 @@ class StateField(CheckedModel):
                     "None."
                 )
             y = as_array(y)
-            if seen != SPEC or y.shape.is_fully_defined():
+            if seen != SPEC or Batch(x, y).is_known():
                 self._check_target(x, y)
         if seen == WHOLE:
             check_finite("x", np.asarray(x))
@@ -226,7 +226,7 @@ class StateField(CheckedModel):
         return tf.constant(x)
 
     def _check_target(self, x, y):
-        if tuple(x.shape) != tuple(y.shape):
+        if not tf.TensorShape(x.shape).is_compatible_with(y.shape):
             raise ValueError(
                 "`x` and `y` must be states and their time derivatives, both "
                 f"[rows, dim]. Received: {tuple(x.shape)} and {tuple(y.shape)}."
@@ -451,7 +451,9 @@ class HNN(StateField):
         shape = tuple(y.shape)
         if len(shape) != 3:
             super()._check_target(x, y)
-        elif tuple(x.shape) != (shape[0], shape[2]) or 0 in shape[1:]:
+        elif 0 in shape[1:] or not tf.TensorShape(x.shape).is_compatible_with(
+            (shape[0], shape[2])
+        ):
             raise ValueError(
                 "To train on paths, `x` must be [rows, dim] and `y` "
                 f"[rows, steps, dim]. Received: {tuple(x.shape)} and {shape}."

@@ -406,7 +406,9 @@ class PixelHNN(GuardedVideoModel):
 
 
 def _check_vectors(x, y, needed, seen_shape, seen):
-    if needed > 2 and (y is None or tuple(y.shape) != tuple(x.shape)):
+    if needed > 2 and (
+        y is None or not tf.TensorShape(x.shape).is_compatible_with(y.shape)
+    ):
         raise ValueError(
             "Vectors come with their change to the next one, both [rows, "
             f"size]. Received: {tuple(x.shape)} and "

@@ -1,5 +1,6 @@
 """Videos as models take them: checked, cut into frames, decoded in parts."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -116,6 +117,22 @@ class GuardedVideoModel(GuardedModel):
     """
 
     dt: float
+
+    def fit(
+        self, x: Any = None, y: Any = None, *args, **kwargs
+    ) -> keras.callbacks.History:
+        """As `keras.Model.fit`, of data that are looked at first."""
+        history = super().fit(x, y, *args, **kwargs)
+        error = history.history.get("reconstruction", [0.0])[-1]
+        if error > 1.0:
+            warnings.warn(
+                "A picture in [0, 1] has a squared error of 1 at most. "
+                f"Received: {error:.3g} of what is drawn, with dt={self.dt:g}; "
+                "lower `dt`, which is too long a step for what is learned, or "
+                "the learning rate.",
+                stacklevel=2,
+            )
+        return history
 
     def __call__(self, x, *args, objective=False, **kwargs):
         if objective:
