@@ -40,7 +40,15 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, element: Any) -> "Batch":
-        """What a dataset gives: x, (x,), (x, y) or (x, y, sample_weight)."""
+        """What a dataset gives: x, (x,), (x, y) or (x, y, sample_weight).
+
+        Raises: ValueError: for more parts than these.
+        """
+        if isinstance(element, (list, tuple)) and len(element) > 3:
+            raise ValueError(
+                "A batch must be x, (x, y) or (x, y, sample_weight). "
+                f"Received: {len(element)} parts."
+            )
         return cls(*keras.utils.unpack_x_y_sample_weight(element))
 
     def pack(self) -> tuple:

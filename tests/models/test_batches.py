@@ -337,6 +337,11 @@ def bad_inputs():
     yield "no channels", video[..., 0], r"`video\[..., None\]`"
     yield "one video", video[0], "batch the videos"
     yield "two arrays", [video, video], "Received: shape"
+    yield (
+        "four parts",
+        tf.data.Dataset.from_tensors((video,) * 4),
+        "Received: 4 parts",
+    )
     yield "other dt", {"video": video, "dt": [0.25] * ROWS}, "0.25 of the data"
     yield (
         "other dt in batches",
@@ -430,7 +435,8 @@ def test_dictionaries_are_taken_by_every_door(name):
     # As `tfds.as_numpy` gives a whole split.
     row["id"] = np.array([b"a"] * ROWS, dtype=object)
     history = model.fit(row, validation_data=row, batch_size=4, verbose=0)
-    assert history.history["val_loss"] == [evaluate(model, [video])["loss"]]
+    loss = evaluate(model, [video])["loss"]
+    assert history.history["val_loss"] == pytest.approx([loss], rel=1e-5)
     assert np.isfinite(model.fit([video], verbose=0).history["loss"])
     drawn = model.predict(row, verbose=0)
     for ours, theirs in zip(*map(keras.tree.flatten, (drawn, again))):
