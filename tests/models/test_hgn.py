@@ -493,9 +493,11 @@ def fitted():
         lambda videos: tf.data.Dataset.from_tensor_slices(
             {"video": videos, "id": [str(i) for i in range(len(videos))]}
         ).batch(4),
-        lambda videos: tf.data.Dataset.from_tensor_slices(
-            ({"video": videos}, np.zeros(len(videos)))
-        ).batch(4),
+        lambda videos: (
+            tf.data.Dataset.from_tensor_slices({"video": videos})
+            .batch(4)
+            .map(lambda row: (row, None, tf.ones([tf.shape(row["video"])[0]])))
+        ),
     ],
 )
 def test_videos_may_come_in_dictionaries_and_datasets(wrap, fitted):
