@@ -49,7 +49,8 @@ class Batch(NamedTuple):
                 "A batch must be x, (x, y) or (x, y, sample_weight). "
                 f"Received: {len(element)} parts."
             )
-        return cls(*keras.utils.unpack_x_y_sample_weight(element))
+        parts = keras.utils.unpack_x_y_sample_weight(element)
+        return cls(*(None if _is_none(part) else part for part in parts))
 
     def pack(self) -> tuple:
         """As Keras takes it, which drops weights where there are no targets."""
@@ -402,6 +403,11 @@ def check_no_targets(y: Any) -> None:
             "The model learns from `x` alone, without targets `y`. "
             f"Received: `y` of {type(y).__name__}."
         )
+
+
+def _is_none(part):
+    """Whether it is None, or the spec of None in a dataset."""
+    return part is None or getattr(part, "value_type", 0) is type(None)
 
 
 def _is_iterable(data):

@@ -143,7 +143,8 @@ class GuardedVideoModel(GuardedModel):
 
     def _asks_for_values(self, spec):
         x = lone_input(spec.x)
-        return "dt" in x if isinstance(x, dict) else x.dtype.is_floating
+        tells_dt = isinstance(x, dict) and "dt" in x
+        return tells_dt or extract_video(x).dtype.is_floating
 
     def _check_dt(self, x, seen):
         """Compares the model's dt with that of the data, if they tell it."""
