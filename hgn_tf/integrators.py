@@ -211,7 +211,7 @@ def check_num_steps(num_steps: int) -> int:
         whole = -1
     if whole < 0:
         raise ValueError(
-            "`num_steps` must be a whole number, 0 or more. "
+            "`num_steps` must be 0 or more, a whole number. "
             f"Received: {num_steps}."
         )
     return whole
