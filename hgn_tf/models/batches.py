@@ -406,8 +406,9 @@ def check_no_targets(y: Any) -> None:
 
 
 def _is_none(part):
-    """Whether it is None, or the spec of None in a dataset."""
-    return part is None or getattr(part, "value_type", 0) is type(None)
+    """Whether it is None, or the spec of None in a dataset, without a shape."""
+    spec = isinstance(part, tf.TypeSpec) and not hasattr(part, "shape")
+    return part is None or spec
 
 
 def _is_iterable(data):
