@@ -86,6 +86,7 @@ setuptools.setup(
         "tensorboard": ["tensorboard"],
         "beam": BEAM,
         "gym": ["gymnasium[classic-control]"],
+        "hub": ["huggingface_hub"],
         "notebooks": NOTEBOOKS,
         "docs": [*DOCS, *RUFF],  # Ruff sets the signatures.
         "test": TEST,

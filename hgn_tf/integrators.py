@@ -231,7 +231,7 @@ def rollout(
     hamiltonian: Hamiltonian,
     state: PhaseState,
     dt: float,
-    num_steps: int,
+    num_steps: int | tf.Tensor,
     integrator: str = "leapfrog",
     unroll: bool = False,
 ) -> PhaseState:
@@ -246,7 +246,8 @@ def rollout(
       state: PhaseState at time 0, q and p of shape [batch, ...].
       dt: Step in seconds, a number or a scalar tensor, which is not checked;
         negative steps go back in time.
-      num_steps: Number of steps, 0 or more.
+      num_steps: Number of steps, 0 or more; or a scalar tensor, which is not
+        checked and takes the loop.
       integrator: Name in INTEGRATORS.
       unroll: Whether the steps are written out in the graph instead of looped.
         A loop traces faster, and keeps nothing of a step when no gradient is
@@ -260,7 +261,7 @@ def rollout(
     """
     num_steps = check_num_steps(num_steps)
     step, carried = _stepper(hamiltonian, state, dt, integrator)
-    if unroll or num_steps == 0:
+    if not tf.is_tensor(num_steps) and (unroll or num_steps == 0):
         states = [state]
         for _ in range(num_steps):
             state, carried = step(state, carried)

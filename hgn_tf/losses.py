@@ -190,23 +190,31 @@ class Geco(keras.layers.Layer):
         self,
         reconstruction: tf.Tensor,
         sample_weight: tf.Tensor | None = None,
+        present: int | tf.Tensor = 1,
     ) -> None:
         """Moves the average and the multiplier after a step.
 
-        With weights [batch] it follows the weighed mean. A value that is not
-        finite counts as the tolerance. So the multiplier leaves such a step
-        out even where replicas cannot.
+        They follow the mean over all replicas, weighed if there are weights.
+        A value that is not finite counts as the tolerance. So the multiplier
+        leaves such a step out even where replicas cannot.
+
+        Args:
+          reconstruction: Mean squared error of each example, [batch].
+          sample_weight: Weights [batch], or None.
+          present: int. 0 for a replica whose rows do not count, else 1.
         """
         finite = tf.math.is_finite(reconstruction)
         reconstruction = tf.where(finite, reconstruction, self.tolerance)
-        if sample_weight is not None:
-            # Where all weights are 0, nothing is known.
-            share = sample_weight / tf.reduce_mean(sample_weight)
-            seen = tf.reduce_mean(sample_weight) > 0.0
-            reconstruction = tf.where(
-                seen, share * reconstruction, self.tolerance
-            )
-        ratio = tf.reduce_mean(reconstruction) / self.tolerance
+        if sample_weight is None:
+            sample_weight = tf.ones_like(reconstruction)
+        weight = sample_weight * tf.cast(present, reconstruction.dtype)
+        sums = tf.reduce_sum(weight * reconstruction), tf.reduce_sum(weight)
+        replica = tf.distribute.get_replica_context()
+        if replica and replica.num_replicas_in_sync > 1:
+            sums = tf.unstack(replica.all_reduce("sum", tf.stack(sums)))
+        # Where all weights are 0, nothing is known.
+        mean = tf.where(sums[1] > 0, sums[0] / sums[1], self.tolerance)
+        ratio = mean / self.tolerance
         # An estimate that is 0 or below, as that of a KL may be, is e times
         # too low and no more, as any other low value.
         violation = tf.math.log(tf.clip_by_value(ratio, 1.0 / math.e, math.e))

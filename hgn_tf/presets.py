@@ -1,5 +1,8 @@
 """Trained models in folders: those that ship with the package, and yours.
 
+A folder may be a repository of the Hugging Face hub too, by the addresses that
+Keras has for it: "hf://user/name". That takes the package `huggingface_hub`.
+
 A folder has config.json, the model as Keras writes it, and weights.npz, its
 weights and its learned prior, if it has one. Those that ship lie in `weights`,
 rounded to half precision, each with card.json, the result of its run: data,
@@ -12,6 +15,8 @@ import hashlib
 import os
 import pathlib
 import re
+import tempfile
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,6 +26,7 @@ from hgn_tf.prior import StatePrior
 
 FOLDER = pathlib.Path(__file__).parent / "weights"
 _CONFIG, _WEIGHTS, _CARD = "config.json", "weights.npz", "card.json"
+_HUB = "hf://"
 _SUMS = "SHA256SUMS"
 _PRIOR = "prior_"  # What the names of a learned prior's arrays begin with.
 
@@ -34,7 +40,7 @@ def card(preset: str | os.PathLike) -> dict:
     """What a preset was trained on and what it reached.
 
     Args:
-      preset: Name in `list_presets()`, or a folder.
+      preset: Name in `list_presets()`, a folder, or "hf://user/name".
     Returns: dict with dataset, budget, seed, metrics, config, commit and
       others, as the JSON of its run has them. The errors are those of the
       weights as they ship.
@@ -60,7 +66,8 @@ def load(preset: str | os.PathLike) -> keras.Model:
     training does.
 
     Args:
-      preset: Name in `list_presets()`, or a folder that `save` wrote.
+      preset: Name in `list_presets()`, a folder that `save` wrote, or
+        "hf://user/name".
     Raises: ValueError: if there is no such preset, its weights are not those
       of its model, or a file is not as it was written.
     """
@@ -90,7 +97,7 @@ def load(preset: str | os.PathLike) -> keras.Model:
             f"Received: {found}."
         )
     for key, variable in variables.items():
-        variable.assign(weights[key].astype(np.float32))
+        variable.assign(weights[key].astype(variable.dtype))
     if learned:
         model.prior = StatePrior.from_arrays(learned)
     return model
@@ -98,7 +105,7 @@ def load(preset: str | os.PathLike) -> keras.Model:
 
 def save(
     model: keras.Model, folder: str | os.PathLike, card: dict | None = None
-) -> pathlib.Path:
+) -> pathlib.Path | str:
     """Writes a trained model as a preset, which `load` gives back.
 
     Weights that are exact in half precision are kept so: see `round_weights`.
@@ -108,10 +115,12 @@ def save(
     Args:
       model: `GuardedModel`, built.
       folder: Folder of the preset. It is made, and what another preset left in
-        it is replaced.
+        it is replaced. Or "hf://user/name", a repository, likewise.
       card: Result of the model's run, or None.
-    Returns: The folder.
+    Returns: The folder; of a repository its address.
     """
+    if str(folder).startswith(_HUB):
+        return _upload(model, str(folder), card)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = keras.saving.serialize_keras_object(model)
@@ -199,6 +208,8 @@ def _smallest(weights):
 
 
 def _folder(preset):
+    if str(preset).startswith(_HUB):
+        return _download(str(preset))
     if preset in list_presets():
         return FOLDER / preset
     if not (pathlib.Path(preset) / _CONFIG).is_file():
@@ -207,3 +218,43 @@ def _folder(preset):
             f"`save_to_preset` wrote. Received: {str(preset)!r}."
         )
     return pathlib.Path(preset)
+
+
+def _download(address):
+    """The folder to which the files of a preset came from the hub."""
+    files_of_one = [_CONFIG, _WEIGHTS, _CARD, _SUMS]
+    folder = _hub(address).snapshot_download(
+        address.removeprefix(_HUB), allow_patterns=files_of_one
+    )
+    if not (pathlib.Path(folder) / _CONFIG).is_file():
+        raise ValueError(
+            "A repository of a preset must have what `save_to_preset` wrote. "
+            f"Received: {address}, without {_CONFIG}."
+        )
+    return pathlib.Path(folder)
+
+
+def _upload(model, address, card):
+    api, name = _hub(address).HfApi(), address.removeprefix(_HUB)
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, folder, card)
+        api.create_repo(name, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder)
+    return address
+
+
+def _hub(address) -> Any:
+    user, _, name = address.removeprefix(_HUB).partition("/")
+    if not user or not name or "/" in name:
+        raise ValueError(
+            "An address of the hub must be 'hf://user/name'. "
+            f"Received: {address!r}."
+        )
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{address!r} needs the package huggingface_hub: "
+            f"pip install 'hgn-tf[hub]'. Received: {error}."
+        ) from error
+    return huggingface_hub

@@ -75,7 +75,8 @@ def fit(
     run_dir.mkdir(parents=True, exist_ok=True)
     with files.sole_user(run_dir):
         # The optimiser's slots must exist before weights are loaded into them.
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
         epoch = restore(model, run_dir)
         model.fit(
             batches(epoch * steps_per_epoch),

@@ -1,5 +1,9 @@
 """Trained models that ship: saved, loaded, and worth what their card says."""
 
+import shutil
+import sys
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -65,6 +69,56 @@ def test_rounded_weights_take_half_the_room(tmp_path, seed):
         for name in ("half", "whole")
     ]
     assert sizes[0] < 0.6 * sizes[1]
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub in a folder, with what we ask of `huggingface_hub`."""
+
+    class Api:
+        def create_repo(self, name, exist_ok):
+            (tmp_path / "hub" / name).mkdir(parents=True, exist_ok=exist_ok)
+
+        def upload_folder(self, repo_id, folder_path):
+            shutil.copytree(
+                folder_path, tmp_path / "hub" / repo_id, dirs_exist_ok=True
+            )
+
+    def snapshot_download(name, allow_patterns):
+        (tmp_path / "cache").mkdir(exist_ok=True)
+        for pattern in allow_patterns:
+            if (file := tmp_path / "hub" / name / pattern).exists():
+                shutil.copy(file, tmp_path / "cache")
+        return str(tmp_path / "cache")
+
+    module = types.SimpleNamespace(
+        HfApi=Api, snapshot_download=snapshot_download
+    )
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    return tmp_path / "hub"
+
+
+def test_the_hub_gives_back_the_very_model(hub, seed):
+    model = make_model()
+    address = "hf://somebody/pendulum"
+    assert model.save_to_preset(address, {"dataset": "none"}) == address
+    loaded = hgn_tf.HGN.from_preset(address)
+    for ours, theirs in zip(loaded.part_weights, model.part_weights):
+        np.testing.assert_array_equal(ours, theirs)
+    assert presets.card(address) == {"dataset": "none"}
+    (hub / "somebody" / "pendulum" / "config.json").unlink()
+    (hub.parent / "cache" / "config.json").unlink()
+    with pytest.raises(ValueError, match="somebody/pendulum, without config"):
+        hgn_tf.HGN.from_preset(address)
+
+
+def test_what_the_hub_cannot_be_asked_is_refused(hub, monkeypatch):
+    for address in ("hf://pendulum", "hf://a/b/c"):
+        with pytest.raises(ValueError, match=f"'hf://user/name'.*{address}"):
+            hgn_tf.HGN.from_preset(address)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match=r"hgn-tf\[hub\]"):
+        hgn_tf.HGN.from_preset("hf://somebody/pendulum")
 
 
 class OtherHGN(hgn_tf.HGN):

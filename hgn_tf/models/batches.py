@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hgn_tf.models.exports import OwnFiles
+
 # What a model is asked about: all rows that there are; the first batch of
 # several; one after it; the specs of batches; a batch within a step.
 WHOLE, FIRST, LATER, SPEC, STEP = "whole", "first", "later", "spec", "step"
@@ -92,7 +94,7 @@ class Batch(NamedTuple):
         return self._replace(**parts)
 
 
-class CheckedModel(keras.Model):
+class CheckedModel(OwnFiles):
     """A Keras model that looks at its data before they are used.
 
     What Keras documents for its own models works, or is refused in one line

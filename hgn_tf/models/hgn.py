@@ -12,6 +12,7 @@ from hgn_tf import integrators, losses, presets, prior
 from hgn_tf.models import video as videos
 from hgn_tf.models.batches import STEP, WHOLE, Batch, check_no_targets
 from hgn_tf.models.collapse import Collapse, check_collapse
+from hgn_tf.models.exports import export, spec
 from hgn_tf.models.video import GuardedVideoModel, Motion
 from hgn_tf.networks import serializable, split_state
 from hgn_tf.networks.layers import (
@@ -264,7 +265,7 @@ class HGN(GuardedVideoModel):
         self.integrator = integrator
         self.dt = dt
         self.stochastic = stochastic
-        self.geco = geco or losses.Geco()
+        self.geco = geco or losses.Geco(dtype=self.variable_dtype)
         self.prior: prior.StatePrior | None = None
         # Known once built, each without the batch axis; empty until then.
         self._frame_shape: tuple[int, ...] = ()
@@ -288,8 +289,9 @@ class HGN(GuardedVideoModel):
 
         Args:
           preset: One of `hgn_tf.list_presets()`, which ship with the package,
-            or a folder that `save_to_preset` wrote. `hgn_tf.presets.card` says
-            what it was trained on and what it reached.
+            a folder that `save_to_preset` wrote, or "hf://user/name", such a
+            folder on the Hugging Face hub. `hgn_tf.presets.card` says what it
+            was trained on and what it reached.
         Raises: ValueError: if there is no such preset, or it is not one of
           this class.
         """
@@ -303,17 +305,88 @@ class HGN(GuardedVideoModel):
 
     def save_to_preset(
         self, folder: str | os.PathLike, card: dict | None = None
-    ) -> pathlib.Path:
+    ) -> pathlib.Path | str:
         """Writes the model for `from_preset`: its settings and weights.
 
         `save` keeps the optimizer, the counts and the multiplier too.
 
         Args:
-          folder: Folder of the preset.
+          folder: Folder of the preset, or "hf://user/name".
           card: What `hgn_tf.presets.card` shall tell of it, or None.
-        Returns: the folder.
+        Returns: the folder, or the address.
         """
         return presets.save(self, folder, card)
+
+    def export(self, filepath: str | os.PathLike, *args, **kwargs) -> None:
+        """Writes a SavedModel, which runs without Keras and this package.
+
+        Its endpoints take any number of examples. Videos are floats in [0, 1].
+        `serve` and `infer` take videos of `num_inference_frames` or more.
+
+        - serve: video -> video, q, p, mean and log_scale, as a call.
+        - infer: video -> q and p of the first frame.
+        - rollout: q, p, num_steps, dt -> q and p [batch, time, ...].
+        - decode: q [batch, time, ...] -> video.
+        - energy: q, p -> energy [batch].
+        - sample, if the model is stochastic: num_samples, num_steps, dt, seed
+          -> video, q and p.
+
+        Args:
+          filepath: Folder of the SavedModel.
+          *args: Arguments of `keras.Model.export`, without a signature.
+          **kwargs: The same by name.
+        Raises: ValueError: if the model is not built, or an argument does not
+          apply.
+        """
+        export(self, self._endpoints, filepath, *args, **kwargs)
+
+    def _endpoints(self):
+        frames, dtype = self._frame_shape, self.variable_dtype
+        video = spec("video", [None, None, *frames], dtype)
+        one = [None, *self._state_shape]
+        path = [None, None, *self._state_shape]
+        state = [spec("q", one, dtype), spec("p", one, dtype)]
+        num_steps, dt = spec("num_steps"), spec("dt", (), dtype)
+
+        def infer(video):
+            window = video[:, : self.num_inference_frames]
+            shape = [None, self.num_inference_frames, *frames]
+            posterior = self._encode(tf.ensure_shape(window, shape))
+            return posterior, self._first_state(posterior, sample=False)
+
+        def serve(video):
+            posterior, state = infer(video)
+            num_steps = tf.shape(video)[1] - 1
+            motion = run(state, num_steps, self.dt)
+            return {**motion, **posterior._asdict()}
+
+        def run(state, num_steps, dt):
+            states = self._rollout(state, dt, num_steps)
+            return {"video": self._decode_frames(states.q), **states._asdict()}
+
+        def rollout(q, p, num_steps, dt):
+            return self._rollout(PhaseState(q, p), dt, num_steps)._asdict()
+
+        def sample(num_samples, num_steps, dt, seed):
+            return run(self._draw_normal(num_samples, seed), num_steps, dt)
+
+        endpoints = {
+            "serve": (serve, [video]),
+            "infer": (lambda video: infer(video)[1]._asdict(), [video]),
+            "rollout": (rollout, [*state, num_steps, dt]),
+            "decode": (
+                lambda q: {"video": self._decode_frames(q)},
+                [spec("q", path, dtype)],
+            ),
+            "energy": (
+                lambda q, p: {"energy": self.hamiltonian(q, p)},
+                state,
+            ),
+        }
+        if self.stochastic:
+            counts = [spec("num_samples"), num_steps, dt, spec("seed")]
+            endpoints["sample"] = (sample, counts)
+        return endpoints
 
     def build(self, video_shape):
         if isinstance(video_shape, dict):
@@ -321,16 +394,19 @@ class HGN(GuardedVideoModel):
         frame_shape = tuple(video_shape[-3:])
         # Parts may be any layers: a call builds them and tells what they give.
         frames = (1, self.num_inference_frames, *frame_shape)
-        posterior = self._encode(tf.zeros(frames, self.compute_dtype))
+        posterior = self._encode(tf.zeros(frames, self.variable_dtype))
         _check_pair(posterior, "`encoder` must give mean and log_scale")
         state = self._to_state(posterior.mean)
         _check_pair(state, "`state_net` must give q and p")
         energy, drawn = self.hamiltonian(*state), self.decoder(state.q)
         _check_energy_and_frame(energy, drawn, frame_shape)
+        self._check_precision(**{part: getattr(self, part) for part in _PARTS})
+        for part, given in ("state_net", state.q), ("hamiltonian", energy):
+            _check_whole(part, given.dtype.name, self.variable_dtype)
         if self.position_net is not None:
             _check_position(
                 self.position_net(
-                    tf.zeros((1, *frame_shape), self.compute_dtype)
+                    tf.zeros((1, *frame_shape), self.variable_dtype)
                 ),
                 state.q,
             )
@@ -433,7 +509,7 @@ class HGN(GuardedVideoModel):
                 f"`refine` must be 0 or more steps. Received: {refine}."
             )
         video = self._observed(video)
-        video = videos.to_float_video(video[:, : self.num_inference_frames])
+        video = self._to_floats(video[:, : self.num_inference_frames])
         state = self._first_state(self._encode(video), sample=False)
         return self._refine(state, video, refine) if refine else state
 
@@ -529,7 +605,7 @@ class HGN(GuardedVideoModel):
         )
 
     def call(self, video, training=False, objective=False):
-        video = videos.to_float_video(video)
+        video = self._to_floats(video)
         if objective:
             return self._objective(video)
         posterior = self._encode(video)
@@ -547,14 +623,17 @@ class HGN(GuardedVideoModel):
 
     def test_step(self, data):
         batch = self._look(Batch.of(data), "evaluate", STEP)
-        video, weight = videos.to_float_video(batch.x), batch.sample_weight
+        batch, present = self._with_a_row(batch)
+        video, weight = self._to_floats(batch.x), batch.sample_weight
+        rows = present * tf.shape(video)[0]
         output = self(video, training=False)
         terms = {
             "reconstruction": losses.reconstruction(video, output.video),
             "kl": self._divergence(output.posterior),
         }
-        loss = self._weigh(terms, video, weight) + sum(self.losses)
-        self._track_terms(loss, terms, video, weight, training=False)
+        loss = self._weigh(terms, video, weight)
+        loss += self._added_losses(loss)
+        self._track_terms(loss, terms, video, rows, weight, training=False)
         # What an evaluation does not measure has no number in it.
         return {
             name: value
@@ -658,17 +737,23 @@ class HGN(GuardedVideoModel):
         """Frames that a window must have."""
         return self.shortest_window or self.num_inference_frames
 
+    def _to_floats(self, video):
+        return videos.to_float_video(video, self.variable_dtype)
+
     def _encode(self, video):
         window = video[:, : self.num_inference_frames]
         missing = self.num_inference_frames - window.shape[1]
         if missing > 0:
             window = tf.pad(window, [[0, 0], [0, missing], *[[0, 0]] * 3])
-        return Posterior(*self.encoder(window))
+        # The encoder may be in half precision, what follows is not.
+        parts = self.encoder(window)
+        return Posterior(*(tf.cast(x, self.variable_dtype) for x in parts))
 
     def _first_state(self, posterior, sample):
         z = posterior.mean
         if sample:
-            noise = tf.random.stateless_normal(tf.shape(z), self._noise_seed(0))
+            seed = self._noise_seed(0)
+            noise = tf.random.stateless_normal(tf.shape(z), seed, dtype=z.dtype)
             z += tf.exp(posterior.log_scale) * noise
         return self._to_state(z)
 
@@ -686,7 +771,10 @@ class HGN(GuardedVideoModel):
                 '`prior="learned"` would do.'
             )
         shape = [num_samples, *self._latent_shape]
-        return self._to_state(tf.random.stateless_normal(shape, [seed, 0]))
+        z = tf.random.stateless_normal(
+            shape, tf.stack([seed, 0]), dtype=self.variable_dtype
+        )
+        return self._to_state(z)
 
     def _draw_learned(self, num_samples, seed):
         if self.prior is None:
@@ -695,6 +783,7 @@ class HGN(GuardedVideoModel):
                 "from training videos. Received: a model without."
             )
         rows = self.prior.sample(num_samples, seed)
+        rows = rows.astype(self.variable_dtype)
         return prior.states_from_rows(rows, self._state_shape)
 
     def _refine(self, state, video, num_steps):
@@ -754,21 +843,24 @@ class HGN(GuardedVideoModel):
         return videos.decode_frames(self.decoder, q)
 
     def _step(self, batch):
-        video = videos.to_float_video(batch["x"])
-        weight = batch.get("sample_weight")
+        video = self._to_floats(batch["x"])
+        weight, present = batch.get("sample_weight"), batch["present"]
+        rows = present * tf.shape(video)[0]
 
         def objective():
             # By way of `call`: so every part learns that it is in training.
             terms = self(video, training=True, objective=True)
-            # What layers add, and their regularisers.
             loss = self._weigh(terms, video, weight)
-            return loss + sum(self.losses), terms
+            return loss + self._added_losses(loss), terms
 
         loss, terms = self._descend(
             objective,
-            lambda terms: self.geco.update(terms["reconstruction"], weight),
+            rows,
+            lambda terms: self.geco.update(
+                terms["reconstruction"], weight, present
+            ),
         )
-        self._track_terms(loss, terms, video, weight)
+        self._track_terms(loss, terms, video, rows, weight)
 
     def _objective(self, video):
         """The terms of a training step by name, each [batch]."""
@@ -825,7 +917,8 @@ class HGN(GuardedVideoModel):
         the time, are half as many.
         """
         count = tf.shape(state.q)[0]
-        sign = tf.concat([tf.ones([count]), -tf.ones([count])], axis=0)
+        ones = tf.ones([count], state.q.dtype)
+        sign = tf.concat([ones, -ones], axis=0)
         sign = tf.reshape(sign, [-1] + [1] * (len(state.q.shape) - 1))
         twice = PhaseState(*(tf.concat([part, part], 0) for part in state))
         rolled = self._roll(twice, self.dt * sign, num_steps)
@@ -872,7 +965,7 @@ class HGN(GuardedVideoModel):
             rolled = path.at(at)
             ratios.append(losses.disagreement(rolled.q, q))
             # Read backward, a window gives the momentum of the way back.
-            ratios.append(losses.disagreement(rolled.p, float(step) * p))
+            ratios.append(losses.disagreement(rolled.p, step * p))
         return tf.add_n(ratios) / len(ratios)
 
     def _misplacement(self, video, path):
@@ -883,6 +976,7 @@ class HGN(GuardedVideoModel):
         assert self.position_net is not None
         shown = self.position_net(tf.reshape(frames, [-1, *frames.shape[2:]]))
         q = path.at(times).q
+        shown = tf.cast(shown, q.dtype)
         ratio = losses.disagreement(tf.reshape(q, tf.shape(shown)), shown)
         return tf.reduce_mean(tf.reshape(ratio, [-1, _POSITION_FRAMES]), axis=1)
 
@@ -912,7 +1006,7 @@ class HGN(GuardedVideoModel):
             weight,
         )
         first, last = self.agreement_ramp
-        since = tf.cast(self.steps.value - first, tf.float32)
+        since = tf.cast(self.steps.value - first, loss.dtype)
         grown = tf.clip_by_value(since / max(last - first, 1), 0.0, 1.0)
         for name, factor in self._law_weights.items():
             if name in terms:
@@ -935,7 +1029,7 @@ class HGN(GuardedVideoModel):
             return tf.zeros_like(losses.gaussian_kl(*posterior))
         return losses.gaussian_kl(*posterior)
 
-    def _track_terms(self, loss, terms, video, weight, training=True):
+    def _track_terms(self, loss, terms, video, rows, weight, training=True):
         elbo = losses.gaussian_elbo(
             terms["reconstruction"],
             terms["kl"],
@@ -947,7 +1041,7 @@ class HGN(GuardedVideoModel):
         self._track(
             (self._loss_tracker, loss),
             *means,
-            rows=tf.shape(video)[0],
+            rows=rows,
             sample_weight=weight,
             training=training,
         )
@@ -1023,6 +1117,15 @@ def _check_pair(pair, rule):
     one, other = (tuple(part.shape) for part in pair)
     if one != other:
         raise ValueError(f"{rule} of one shape. Received: {one} and {other}.")
+
+
+def _check_whole(part, given, expected):
+    if given != expected:
+        raise ValueError(
+            f"`{part}` must compute in {expected}: states and energies are "
+            f"never in half precision. Received: {given}; make its layers "
+            f'with dtype="{expected}".'
+        )
 
 
 def _check_energy_and_frame(energy, drawn, frame_shape):

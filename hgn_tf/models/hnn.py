@@ -5,6 +5,7 @@ to dx/dt and train by `model.fit(x, dx_dt)`. The field of the HNN is that of one
 learned energy; the field of the baseline is free.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from hgn_tf.models.batches import (
     as_array,
     check_finite,
 )
+from hgn_tf.models.exports import export, spec
 from hgn_tf.models.steps import run_steps
 from hgn_tf.networks import (
     MLP,
@@ -49,6 +51,7 @@ class StateMLP(MLP):
         target_shape: tuple[int, ...],
         activation: str | None,
         weight_decay: float,
+        dtype: str,
     ):
         super().__init__(
             units,
@@ -56,6 +59,7 @@ class StateMLP(MLP):
             activation,
             last_bias=False,
             weight_decay=weight_decay,
+            dtype=dtype,
         )
 
 
@@ -66,6 +70,7 @@ class StateField(CheckedModel):
       units: Width of each hidden layer.
       activation: Activation of the hidden layers, smooth.
       weight_decay: Factor of the L2 decay, see `networks.MLP`.
+      dtype: Precision, float32 or float64. Defaults to Keras's.
     Attributes:
       inner_steps: A batch that `fit` is given is cut into so many, each one
         step of the optimiser, all in one compiled call.
@@ -83,6 +88,12 @@ class StateField(CheckedModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if self.compute_dtype not in ("float32", "float64"):
+            raise ValueError(
+                "A field of states is computed in float32 or float64. "
+                f"Received: {self.dtype_policy.name}; give the model "
+                'dtype="float32".'
+            )
         self.units = tuple(units)
         self.activation = activation
         self.weight_decay = weight_decay
@@ -141,6 +152,28 @@ class StateField(CheckedModel):
                 f"Received: {shape}."
             )
 
+    def export(self, filepath: str | os.PathLike, *args, **kwargs) -> None:
+        """Writes a SavedModel, which runs without Keras and this package.
+
+        Its endpoints take any number of states x [batch, dim].
+
+        - serve: x -> dx_dt [batch, dim].
+        - rollout, of an HNN: x, dt, num_steps -> x [batch, time, dim].
+        - energy, of an HNN: x -> energy [batch].
+
+        Args:
+          filepath: Folder of the SavedModel.
+          *args: Arguments of `keras.Model.export`, without a signature.
+          **kwargs: The same by name.
+        Raises: ValueError: if the model is not built, or an argument does not
+          apply.
+        """
+        export(self, self._endpoints, filepath, *args, **kwargs)
+
+    def _endpoints(self):
+        states = [spec("x", [None, self.dim], self.compute_dtype)]
+        return {"serve": (lambda x: {"dx_dt": self(x)}, states)}
+
     def time_derivative(self, x: np.ndarray | tf.Tensor) -> tf.Tensor:
         """dx/dt of states, [batch, dim].
 
@@ -166,7 +199,7 @@ class StateField(CheckedModel):
           t_span: Pair of seconds; the second may be the earlier one.
           t_eval: Times of the answer within t_span; None for its two ends.
           rtol: Relative tolerance of a step.
-          atol: Absolute tolerance. The field is float32, so little is gained
+          atol: Absolute tolerance. Of a field in float32 little is gained
             below 1e-6.
         Returns: float64 [time, dim] or [batch, time, dim].
         Raises:
@@ -181,7 +214,7 @@ class StateField(CheckedModel):
         times = _check_times(t_span, t_eval)
 
         def field(_, flat):
-            x = tf.constant(flat.reshape(start.shape), tf.float32)
+            x = tf.constant(flat.reshape(start.shape), self.compute_dtype)
             return self._field(x).numpy().ravel().astype(np.float64)
 
         solution = solve_ivp(
@@ -203,14 +236,14 @@ class StateField(CheckedModel):
     def _field(self, x):
         """The compiled field, traced once for any number of rows."""
         if self._compiled_field is None:
-            spec = tf.TensorSpec([None, x.shape[1]], tf.float32)
+            spec = tf.TensorSpec([None, x.shape[1]], self.compute_dtype)
             self._compiled_field = tf.function(
                 lambda x: self(x, training=False), input_signature=[spec]
             )
         return self._compiled_field(x)
 
     def _check_states(self, x, name):
-        x = np.asarray(x, np.float32)
+        x = np.asarray(x, self.compute_dtype)
         if x.ndim != 2:
             raise ValueError(
                 f"`{name}` must be states [batch, dim]. Received: {x.shape}."
@@ -256,7 +289,11 @@ class DerivativeNet(StateField):
     def build(self, shape):
         self.dim = shape[-1]
         self.network = StateMLP(
-            self.units, (self.dim,), self.activation, self.weight_decay
+            self.units,
+            (self.dim,),
+            self.activation,
+            self.weight_decay,
+            self.compute_dtype,
         )
         self.network.build(shape)
 
@@ -338,13 +375,16 @@ class HNN(StateField):
                 f"Received: {self.dim}."
             )
         half = (*shape[:-1], self.dim // 2)
-        settings = (self.units, (), self.activation, self.weight_decay)
+        dtype = self.compute_dtype
+        settings = (self.units, (), self.activation, self.weight_decay, dtype)
         if self.separable:
             self.hamiltonian = SeparableHamiltonian(
-                StateMLP(*settings), StateMLP(*settings)
+                StateMLP(*settings), StateMLP(*settings), dtype=dtype
             )
         else:
-            self.hamiltonian = JointHamiltonian(StateMLP(*settings))
+            self.hamiltonian = JointHamiltonian(
+                StateMLP(*settings), dtype=dtype
+            )
         build_once(self.hamiltonian, half, half)
 
     def call(self, x):
@@ -397,7 +437,8 @@ class HNN(StateField):
         Returns: [batch, dim] after `start_iterations` of Gauss-Newton.
         Raises: ValueError: if shapes do not fit.
         """
-        x0, path = self._check_states(x0, "x0"), np.asarray(path, np.float32)
+        x0 = self._check_states(x0, "x0")
+        path = np.asarray(path, self.compute_dtype)
         self._check_target(x0, path)
         return self._fit_start(x0, tf.constant(path))
 
@@ -415,6 +456,29 @@ class HNN(StateField):
         start = tf.stop_gradient(self._fit_start(x0, path))
         return self._follow(start, path.shape[1])[:, 1:]
 
+    def _endpoints(self):
+        serve, states = super()._endpoints()["serve"]
+        steps = [spec("dt", (), self.compute_dtype), spec("num_steps")]
+
+        def rollout(x, dt, num_steps):
+            path = integrators.rollout(
+                self.hamiltonian,
+                split_state(x),
+                dt,
+                num_steps,
+                self.integrator,
+            )
+            return {"x": tf.concat(path, axis=-1)}
+
+        def energy(x):
+            return {"energy": self.hamiltonian(*split_state(x))}
+
+        return {
+            "serve": (serve, states),
+            "rollout": (rollout, [*states, *steps]),
+            "energy": (energy, states),
+        }
+
     def _follow(self, x0, num_states):
         """The states at 0, dt, ..., num_states * dt, [batch, time, dim]."""
         path = integrators.rollout(
@@ -428,9 +492,8 @@ class HNN(StateField):
 
     def _fit_start(self, x0, path):
         data = tf.concat([x0[:, None], path], axis=1)
-        shifts = tf.concat(
-            [tf.zeros([1, self.dim]), _DIFFERENCE * tf.eye(self.dim)], axis=0
-        )
+        unit = tf.eye(self.dim, dtype=x0.dtype)
+        shifts = _DIFFERENCE * tf.concat([tf.zeros_like(unit[:1]), unit], 0)
         start = x0
         for _ in range(self.start_iterations):
             # The path from `start` and those from its shifts, in one batch.

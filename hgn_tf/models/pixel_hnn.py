@@ -1,5 +1,6 @@
 """The pixel HNN: an autoencoder of pairs of frames, with an HNN on its code."""
 
+import os
 from typing import Any, NamedTuple
 
 import keras
@@ -18,6 +19,7 @@ from hgn_tf.models.batches import (
     has_values,
 )
 from hgn_tf.models.collapse import Collapse, check_collapse
+from hgn_tf.models.exports import export, spec
 from hgn_tf.models.hnn import HNN
 from hgn_tf.models.video import GuardedVideoModel, Motion
 from hgn_tf.networks import serializable, split_state
@@ -26,6 +28,8 @@ from hgn_tf.phase import PhaseState
 
 _PARTS = ("encoder", "decoder", "dynamics")
 _RTOL = 1e-6  # of rollouts; the field is float32
+# Steps of rk4 per frame of a SavedModel, which has no scipy.
+_EXPORTED_STEPS = 16
 
 
 class PixelHNNOutput(NamedTuple):
@@ -113,7 +117,9 @@ class PixelHNN(GuardedVideoModel):
             )
         self.encoder = encoder
         self.decoder = decoder
-        self.dynamics = dynamics or HNN(weight_decay=weight_decay)
+        self.dynamics = dynamics or HNN(
+            weight_decay=weight_decay, dtype=self.variable_dtype
+        )
         self.dt = dt
         self.hnn_weight = hnn_weight
         self.weight_decay = weight_decay
@@ -134,7 +140,7 @@ class PixelHNN(GuardedVideoModel):
             shape = shape["video"]
         seen = tuple(shape[1:] if len(shape) == 2 else (2, *shape[2:]))
         # Parts may be any layers: a call builds them and tells what they give.
-        z = self.encoder(tf.zeros((1, *seen), self.compute_dtype))
+        z = self._encode(tf.zeros((1, *seen), self.variable_dtype))
         if len(z.shape) != 2 or z.shape[1] % 2:
             raise ValueError(
                 "`encoder` must give z = (q, p) [batch, 2 dof]. Received: "
@@ -147,6 +153,7 @@ class PixelHNN(GuardedVideoModel):
                 "`decoder` must draw what `encoder` sees. Received: "
                 f"observations {seen}, decoder output {drawn}."
             )
+        self._check_precision(**{part: getattr(self, part) for part in _PARTS})
         self._observation_shape = seen
         self.built = True
 
@@ -177,6 +184,81 @@ class PixelHNN(GuardedVideoModel):
         """As `keras.Model.predict`: a PixelHNNOutput of arrays."""
         return super().predict(x, *args, **kwargs)
 
+    def export(self, filepath: str | os.PathLike, *args, **kwargs) -> None:
+        """Writes a SavedModel, which runs without Keras and this package.
+
+        Its endpoints take any number of examples. Videos are floats in [0, 1].
+
+        - serve: video of two frames or more, or vectors -> observation, q, p.
+        - infer: the same -> q and p [batch, dof].
+        - decode: q, p [batch, time, dof] -> video, or vectors in time.
+        - field: q, p -> dq and dp, their change per frame.
+        - rollout, of an HNN: q, p, num_steps, dt -> q and p [batch, time, dof],
+          by steps of rk4, 16 per frame at the model's dt.
+        - energy, of an HNN: q, p -> energy [batch].
+
+        Args:
+          filepath: Folder of the SavedModel.
+          *args: Arguments of `keras.Model.export`, without a signature.
+          **kwargs: The same by name.
+        Raises: ValueError: if the model is not built, or an argument does not
+          apply.
+        """
+        export(self, self._endpoints, filepath, *args, **kwargs)
+
+    def _endpoints(self):
+        shape, dtype = self._observation_shape, self.variable_dtype
+        of_frames = len(shape) > 1
+        size = [None, None, *shape[1:]] if of_frames else [None, *shape]
+        seen = [spec("video" if of_frames else "x", size, dtype)]
+        half = self.dynamics.dim // 2
+        state = [spec(name, [None, half], dtype) for name in "qp"]
+        path = [spec(name, [None, None, half], dtype) for name in "qp"]
+
+        def encode(x):
+            pair = tf.ensure_shape(x[:, :2] if of_frames else x, [None, *shape])
+            return self._encode(pair)
+
+        def serve(x):
+            z = encode(x)
+            return {"observation": self._draw(z), **split_state(z)._asdict()}
+
+        def decode(q, p):
+            drawn = videos.decode_frames(self._draw, tf.concat([q, p], -1))
+            return {"video": drawn[:, :, 0]} if of_frames else {"x": drawn}
+
+        def field(q, p):
+            slope = split_state(self.dynamics(tf.concat([q, p], -1)))
+            return {"dq": slope.q, "dp": slope.p}
+
+        def rollout(q, p, num_steps, dt):
+            path = integrators.rollout(
+                self.dynamics.hamiltonian,
+                PhaseState(q, p),
+                dt / self.dt / _EXPORTED_STEPS,
+                num_steps * _EXPORTED_STEPS,
+                "rk4",
+            )
+            return {
+                name: part[:, ::_EXPORTED_STEPS]
+                for name, part in path._asdict().items()
+            }
+
+        def energy(q, p):
+            return {"energy": self.dynamics.hamiltonian(q, p)}
+
+        endpoints = {
+            "serve": (serve, seen),
+            "infer": (lambda x: split_state(encode(x))._asdict(), seen),
+            "decode": (decode, path),
+            "field": (field, state),
+        }
+        if hasattr(self.dynamics, "hamiltonian"):
+            steps = [spec("num_steps"), spec("dt", (), dtype)]
+            endpoints["rollout"] = (rollout, [*state, *steps])
+            endpoints["energy"] = (energy, state)
+        return endpoints
+
     def infer(self, x: np.ndarray | tf.Tensor) -> PhaseState:
         """The state at the first frame, from the first two; or of vectors.
 
@@ -186,8 +268,8 @@ class PixelHNN(GuardedVideoModel):
         Returns: PhaseState of shape [batch, dof].
         Raises: ValueError: if they do not fit.
         """
-        x = self._observations(x)
-        return split_state(self._compiled_encoder(videos.first_pair(x)))
+        x = videos.first_pair(self._observations(x), self.variable_dtype)
+        return split_state(self._compiled_encoder(x))
 
     def rollout(
         self, state: PhaseState, num_steps: int, dt: float | None = None
@@ -213,7 +295,7 @@ class PixelHNN(GuardedVideoModel):
             path = self.dynamics.integrate(
                 start, times[[0, -1]], times, rtol=_RTOL
             )
-        return split_state(tf.constant(path, tf.float32))
+        return split_state(tf.constant(path, self.variable_dtype))
 
     def decode(self, states: PhaseState) -> tf.Tensor:
         """Frames [batch, time, height, width, channels] of states in time.
@@ -284,18 +366,21 @@ class PixelHNN(GuardedVideoModel):
     def call(self, x, training=False, objective=False):
         if objective:
             return self._terms(*x)
-        z = self.encoder(videos.first_pair(x))
-        return PixelHNNOutput(self.decoder(z), split_state(z))
+        z = self._encode(videos.first_pair(x, self.variable_dtype))
+        return PixelHNNOutput(self._draw(z), split_state(z))
 
     def test_step(self, data):
         batch = self._look(Batch.of(data), "evaluate", STEP)
-        pairs = videos.consecutive_pairs(batch.x, change=batch.y)
+        batch, present = self._with_a_row(batch)
+        pairs = videos.consecutive_pairs(
+            batch.x, change=batch.y, dtype=self.variable_dtype
+        )
         terms = self(pairs, training=False, objective=True)
         weight = batch.sample_weight
         if weight is not None and batch.y is None:
             weight = tf.repeat(weight, batch.x.shape[1] - 2)
         loss = self._total(terms, weight)
-        self._track_terms(loss, terms, weight, training=False)
+        self._track_terms(loss, terms, present, weight, training=False)
         return self.get_metrics_result()
 
     def get_config(self):
@@ -341,7 +426,11 @@ class PixelHNN(GuardedVideoModel):
         return batch._replace(x=x, y=None)
 
     def _encode(self, x):
-        return self.encoder(x)
+        # Encoder and decoder may be in half precision, z and the loss are not.
+        return tf.cast(self.encoder(x), self.variable_dtype)
+
+    def _draw(self, z):
+        return tf.cast(self.decoder(z), self.variable_dtype)
 
     def _draw_observations(self, states):
         """Pairs of frames, or vectors, of states in time."""
@@ -363,29 +452,33 @@ class PixelHNN(GuardedVideoModel):
 
         def objective():
             pairs = videos.consecutive_pairs(
-                batch["x"], self._noise_seed(0), batch.get("y")
+                batch["x"],
+                self._noise_seed(0),
+                batch.get("y"),
+                self.variable_dtype,
             )
             # By way of `call`: so every part learns that it is in training.
             terms = self(pairs, training=True, objective=True)
             loss = self._total(terms, weight)
-            decay = self.weight_decay * sum(
+            decay = self._added_losses(loss) + self.weight_decay * sum(
                 tf.nn.l2_loss(variable.value)
                 for part in (self.encoder, self.decoder)
                 for variable in part.trainable_variables
             )
-            return loss + decay + sum(self.losses), loss, terms
+            return loss + decay, loss, terms
 
-        _, loss, terms = self._descend(objective)
-        self._track_terms(loss, terms, weight)
+        rows = batch["present"] * tf.shape(batch["x"])[0]
+        _, loss, terms = self._descend(objective, rows)
+        self._track_terms(loss, terms, batch["present"], weight)
 
     def _terms(self, x, after):
         """L_AE, L_CC and L_HNN, each [batch]."""
-        both = self.encoder(tf.concat([x, after], axis=0))
+        both = self._encode(tf.concat([x, after], axis=0))
         z, z_after = tf.split(both, 2)
         q, p = split_state(z)
         q_after, _ = split_state(z_after)
         return (
-            losses.reconstruction(x, self.decoder(z)),
+            losses.reconstruction(x, self._draw(z)),
             losses.reconstruction(p, q_after - q),
             losses.reconstruction(z_after - z, self.dynamics(z)),
         )
@@ -395,11 +488,11 @@ class PixelHNN(GuardedVideoModel):
         loss = image + canonical + self.hnn_weight * field
         return tf.reduce_mean(loss if weight is None else weight * loss)
 
-    def _track_terms(self, loss, terms, weight, training=True):
+    def _track_terms(self, loss, terms, present, weight, training=True):
         self._track(
             (self._loss_tracker, loss),
             *zip(self._term_means, terms),
-            rows=tf.shape(terms[0])[0],
+            rows=present * tf.shape(terms[0])[0],
             sample_weight=weight,
             training=training,
         )

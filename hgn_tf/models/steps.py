@@ -11,6 +11,8 @@ import tensorflow as tf
 from hgn_tf import losses
 from hgn_tf.models.batches import STEP, Batch, CheckedModel
 
+_OVERFLOWED = "overflowed_steps"
+
 
 class GuardedModel(CheckedModel):
     """A Keras model with an objective of its own.
@@ -22,25 +24,46 @@ class GuardedModel(CheckedModel):
     model. The means of an epoch leave out what is not finite. Those of an
     evaluation do not, and a mean of nothing is NaN: a broken model shows.
 
+    Policies such as "mixed_float16" are those of the parts that see or draw
+    pictures. States, energies and losses are in the precision of the weights.
+    The loss is scaled as the optimizer asks. A step whose gradients overflow
+    by the scale of a `keras.optimizers.LossScaleOptimizer` lowers that scale
+    and counts in `overflowed_steps`.
+
     A model defines `_step(batch)`, which calls `_descend` and `_track`. The
     batch is a dictionary with "x" and, if they are given, "y" and
-    "sample_weight".
+    "sample_weight"; "present" is 0 where its rows do not count, else 1.
 
     Args:
       seed: Seed of the training noise.
     Attributes:
       steps: Number of steps so far, the dropped ones included.
       dropped_steps: Number of steps that were left out.
+      overflowed_steps: Number of steps that lowered a scale of the loss
+        instead.
       inner_steps: Number of parts that a batch of `fit` is cut into. Each part
         is one step of the optimiser, all in one compiled call.
     """
 
     def __init__(self, seed: int = 0, **kwargs):
-        super().__init__(**kwargs)
+        # Keras would round videos to half precision before `call` sees them.
+        super().__init__(autocast=False, **kwargs)
+        if self.variable_dtype not in ("float32", "float64"):
+            raise ValueError(
+                "`dtype` must be 'float32', 'float64', 'mixed_float16' or "
+                f"'mixed_bfloat16'. Received: {self.dtype_policy.name!r}."
+            )
         self.seed = seed
         self.inner_steps = 1
         self.steps = self._counter("steps")
         self.dropped_steps = self._counter("dropped_steps")
+        # Not a weight of Keras's: files of before have none.
+        self.overflowed_steps = tf.Variable(
+            0,
+            trainable=False,
+            dtype=tf.int64,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
 
     def fit(
         self, x: Any = None, y: Any = None, *args, **kwargs
@@ -87,19 +110,39 @@ class GuardedModel(CheckedModel):
             )
         super().compile(optimizer, **kwargs)
 
-    def compile_from_config(self, config: dict) -> None:
-        """Compiles a model that is loaded; Keras asks for it."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
+    def make_train_function(self, force: bool = False) -> Callable:
+        """As `keras.Model.make_train_function`."""
+        # Variables made in a trace would have it made twice.
+        self._build_optimizer()
+        return super().make_train_function(force)
+
+    def save_own_variables(self, store: dict) -> None:
+        """Writes the model's own weights; Keras asks for it."""
+        super().save_own_variables(store)
+        if count := int(self.overflowed_steps.numpy()):
+            store[_OVERFLOWED] = count
+
+    def load_own_variables(self, store: dict) -> None:
+        """Reads what `save_own_variables` wrote; Keras asks for it."""
+        store = {key: store[key] for key in store.keys()}
+        self.overflowed_steps.assign(int(np.array(store.pop(_OVERFLOWED, 0))))
+        super().load_own_variables(store)
 
     def train_step(self, data) -> dict:
         batch = self._look(Batch.of(data), "fit", STEP)
-        run_steps(self._step, batch.parts(), self.inner_steps)
-        return {
+        batch, present = self._with_a_row(batch)
+        run_steps(
+            lambda parts: self._step({**parts, "present": present}),
+            batch.parts(),
+            self.inner_steps,
+        )
+        logs = {
             **self.get_metrics_result(),
             "dropped_steps": tf.identity(self.dropped_steps.value),
         }
+        if self._scales_loss:
+            logs["overflowed_steps"] = tf.identity(self.overflowed_steps)
+        return logs
 
     def get_metrics_result(self) -> dict:
         """As `keras.Model.get_metrics_result`; a mean of nothing is NaN."""
@@ -127,6 +170,24 @@ class GuardedModel(CheckedModel):
         """One step of the optimiser on a batch, by `_descend`."""
         raise NotImplementedError
 
+    def _with_a_row(self, batch):
+        """A batch that has a row, and 0 if that does not count, else 1.
+
+        Of few rows some replicas get none, of which some layers make errors.
+        Such a replica gets a row of zeros.
+        """
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            return batch, 1
+        present = tf.minimum(tf.shape(batch.x)[0], 1)
+
+        def pad(part):
+            none = [[0, 0]] * (part.shape.rank - 1)
+            padded = tf.pad(part, [[0, 1 - present], *none])
+            return tf.ensure_shape(padded, [None, *part.shape[1:]])
+
+        parts = {name: pad(part) for name, part in batch.parts().items()}
+        return batch._replace(**parts), present
+
     def _counts(self):
         counts = (self.dropped_steps, self.steps)
         return np.array([keras.ops.convert_to_numpy(x) for x in counts])
@@ -149,24 +210,59 @@ class GuardedModel(CheckedModel):
         stream = tf.cast(2**12 * group + 2 * replica + place, tf.int64)
         return tf.stack([self.seed * 2**16 + stream, self.steps.value])
 
+    @property
+    def _scales_loss(self):
+        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+
+    def _added_losses(self, loss):
+        """What layers add to a loss, and their regularisers."""
+        return sum(tf.cast(part, loss.dtype) for part in self.losses)
+
+    def _check_precision(self, **parts: keras.Layer | None) -> None:
+        """Raises: ValueError: if parts are not of the model's precision."""
+        own, inside = self.variable_dtype, set()
+        for name, part in parts.items():
+            layers = [] if part is None else part._flatten_layers()
+            inside |= {layer.compute_dtype for layer in layers}
+            weights = [] if part is None else part.weights
+            kept = {w.dtype for w in weights if "float" in w.dtype}
+            if not kept <= {own}:
+                raise ValueError(
+                    f"The weights of every part must be {own}, as the model. "
+                    f"Received: `{name}` with {sorted(kept)}; make the parts "
+                    "with the dtype of the model."
+                )
+        if self.compute_dtype not in {own, *inside}:
+            raise ValueError(
+                "`dtype` must be that of the parts. Received: "
+                f"{self.dtype_policy.name!r}, and parts that compute in "
+                f"{sorted(inside)}."
+            )
+
     def _descend(
-        self, objective: Callable, and_then: Callable = lambda *more: None
+        self,
+        objective: Callable,
+        rows: int | tf.Tensor,
+        and_then: Callable = lambda *more: None,
     ) -> tuple:
         """One step of the optimiser, counted, and left out if not finite.
 
         Args:
           objective: Callable () -> (loss, *more).
+          rows: Number of rows of this replica, which the loss is a mean of.
           and_then: Called with `more` when the step is made.
         Returns: what `objective` gave.
         """
+        share = _share(rows)
         averages = [w for w in self.part_weights if not w.trainable]
         before = [tf.identity(weight.value) for weight in averages]
         with tf.GradientTape() as tape:
             loss, *more = objective()
-            # Keras sums the gradients of replicas.
-            share = loss / tf.distribute.get_strategy().num_replicas_in_sync
+            scaled = self.optimizer.scale_loss(
+                tf.cast(share, loss.dtype) * loss
+            )
         gradients = tape.gradient(
-            share,
+            scaled,
             # TensorFlow cannot make the zeros of a Keras variable.
             [variable.value for variable in self.trainable_variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
@@ -175,67 +271,90 @@ class GuardedModel(CheckedModel):
             [tf.reduce_all(tf.math.is_finite(part)) for part in gradients]
         )
         for weight, old in zip(averages, before):
-            weight.assign(tf.where(finite, weight.value, old))
-        self.dropped_steps.assign_add(
-            self._apply_if(finite, gradients, lambda: and_then(*more))
+            weight.assign(tf.where(finite & (rows > 0), weight.value, old))
+        overflowed = tf.constant(False)
+        if self._scales_loss:
+            # By the scale alone: bad data make the loss itself not finite.
+            scale = tf.convert_to_tensor(self.optimizer.dynamic_scale)
+            overflowed = ~finite & tf.math.is_finite(loss) & (scale > 1.0)
+        dropped, overflowed = self._apply_if(
+            finite, overflowed, rows, gradients, lambda: and_then(*more)
         )
+        self.dropped_steps.assign_add(tf.cast(dropped, tf.int64))
+        self.overflowed_steps.assign_add(tf.cast(overflowed, tf.int64))
         self.steps.assign_add(1)
         return loss, *more
 
-    def _apply_if(self, finite, gradients, and_then) -> tf.Tensor:
+    def _apply_if(self, finite, overflowed, rows, gradients, and_then) -> tuple:
         """Applies gradients of the trainable variables, if all are finite.
 
-        A step that is left out changes neither weights nor optimiser.
+        A step that is dropped changes neither weights nor optimiser; one that
+        overflowed changes the scale of the loss alone.
 
         Args:
           finite: Whether they are.
+          overflowed: Whether they are not by the scale of the loss.
+          rows: Number of rows of this replica.
           gradients: One for each of `trainable_variables`.
           and_then: Called without arguments when the step is made.
-        Returns: 1 if the step was dropped, else 0 (int64).
+        Returns: whether the step was dropped, and whether it overflowed.
         """
         variables = self.trainable_variables
-        self.optimizer.build(variables)
+        if not self.optimizer.built:
+            self.optimizer.build(variables)
 
-        def apply(parts):
+        def when(condition, *actions):
+            def act():
+                for action in actions:
+                    action()
+                return 0
+
+            tf.cond(condition, act, lambda: 0)
+
+        def apply(parts=gradients):
+            # Of gradients that are not finite an optimizer that scales the
+            # loss takes a lower scale.
             self.optimizer.apply(parts, variables)
-            and_then()
-            return tf.constant(0, tf.int64)
 
-        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-            return tf.cond(
-                finite,
-                lambda: apply(gradients),
-                lambda: tf.constant(1, tf.int64),
-            )
+        replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync == 1:
+            if self._scales_loss:
+                when(finite | overflowed, apply)
+                when(finite, and_then)
+            else:
+                when(finite, apply, and_then)
+            return ~finite & ~overflowed, overflowed
         # Replicas update together, so none can leave a step out alone: there
-        # the bad gradients count as zero.
-        apply(
-            [tf.where(finite, part, tf.zeros_like(part)) for part in gradients]
-        )
-        bad = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.int32)
-        )
-        return tf.cast(bad > 0, tf.int64)
+        # the bad gradients count as zero. One without rows has none.
+        bad = ~finite & ~overflowed & (rows > 0)
+        both = tf.cast(tf.stack([bad, overflowed]), tf.int32)
+        bad, overflows = tf.unstack(replica.all_reduce("sum", both))
+        parts = [tf.where(finite, part, 0.0) for part in gradients]
+        if self._scales_loss:
+            # Keras looks at those of the first replica.
+            parts = [tf.where(overflows > 0, np.nan, part) for part in parts]
+        apply(parts)
+        and_then()
+        return (bad > 0) & (overflows == 0), overflows > 0
 
     def _track(self, *pairs, rows=1, sample_weight=None, training=True) -> None:
         """Updates means, weighed by rows.
 
         In training the values that are not finite are left out: a dropped step
-        must not turn the epoch's mean into NaN. In evaluation they count, all
-        but those of a replica that has no rows.
+        must not turn the epoch's mean into NaN. In evaluation they count.
 
         Args:
           *pairs: (tracker, value), the value a number or [rows].
-          rows: Number of rows, which a number is the mean of.
+          rows: Number of rows, which a number is the mean of. If it is 0,
+            nothing counts.
           sample_weight: Weights of the rows [rows], for the values of rows. A
             row of weight 0 does not count.
           training: Whether it is a step of training.
         """
         for tracker, value in pairs:
+            counted = tf.fill(tf.shape(value), rows > 0)
             if training:
-                counted = tf.math.is_finite(value)
-            else:
-                counted = tf.fill(tf.shape(value), rows > 0)
+                counted &= tf.math.is_finite(value)
             if value.shape.rank and sample_weight is not None:
                 counted &= sample_weight > 0
             weight = tf.cast(counted, tf.float32)
@@ -244,6 +363,18 @@ class GuardedModel(CheckedModel):
             elif sample_weight is not None:
                 weight *= tf.cast(sample_weight, tf.float32)
             tracker.update_state(tf.where(counted, value, 0.0), weight)
+
+
+def _share(rows):
+    """The part of all rows of a step that this replica has.
+
+    Keras sums the gradients of replicas, whose losses are means of their rows.
+    """
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return tf.constant(1.0)
+    rows = tf.cast(rows, tf.float32)
+    return rows / replica.all_reduce("sum", rows)
 
 
 def _mean(tracker):

@@ -77,7 +77,7 @@ class VideoModel(Protocol):
     def decode(self, states: PhaseState) -> tf.Tensor:
         """Frames [batch, time, height, width, channels] of states in time.
 
-        float32, about 0 to 1.
+        Floats, about 0 to 1.
         """
 
     def energy(self, state: PhaseState) -> tf.Tensor:
@@ -201,12 +201,14 @@ def lone_input(x: Any) -> Any:
     return x[0] if isinstance(x, (list, tuple)) and len(x) == 1 else x
 
 
-def to_float_video(video: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """Videos of uint8 or floats as float32 in [0, 1], of the same shape."""
+def to_float_video(
+    video: np.ndarray | tf.Tensor, dtype: str = "float32"
+) -> tf.Tensor:
+    """Videos of uint8 or floats as floats in [0, 1], of the same shape."""
     video = tf.convert_to_tensor(video)
     if video.dtype == tf.uint8:
-        return tf.cast(video, tf.float32) / 255.0
-    return tf.cast(video, tf.float32)
+        return tf.cast(video, dtype) / 255.0
+    return tf.cast(video, dtype)
 
 
 def num_pixels(video: tf.Tensor) -> int:
@@ -261,7 +263,7 @@ def cut_windows(
 def decode_frames(decoder: keras.Layer, q: tf.Tensor) -> tf.Tensor:
     """[batch, time, ...] -> [batch, time, height, width, channels]."""
     lead = tf.shape(q)[:2]
-    frames = decoder(tf.reshape(q, [-1, *q.shape[2:]]))
+    frames = tf.cast(decoder(tf.reshape(q, [-1, *q.shape[2:]])), q.dtype)
     shape = tf.concat([lead, frames.shape[1:]], axis=0)
     return tf.ensure_shape(
         tf.reshape(frames, shape), [*q.shape[:2], *frames.shape[1:]]
@@ -287,9 +289,9 @@ def energy_in_time(hamiltonian: Hamiltonian, states: PhaseState) -> tf.Tensor:
     return tf.reshape(hamiltonian(*flat), lead)
 
 
-def first_pair(x: np.ndarray | tf.Tensor) -> tf.Tensor:
+def first_pair(x: np.ndarray | tf.Tensor, dtype: str = "float32") -> tf.Tensor:
     """The first pair of frames of videos, or vectors as they are."""
-    x = to_float_video(x)
+    x = to_float_video(x, dtype)
     return x[:, :2] if len(x.shape) == 5 else x
 
 
@@ -297,6 +299,7 @@ def consecutive_pairs(
     x: np.ndarray | tf.Tensor,
     seed: tf.Tensor | None = None,
     change: np.ndarray | tf.Tensor | None = None,
+    dtype: str = "float32",
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Observations and the ones after them.
 
@@ -306,11 +309,12 @@ def consecutive_pairs(
       seed: Two integers, for one pair of pairs drawn from each video; None
         for all of them.
       change: Of vectors, the change to the next ones, [batch, size].
+      dtype: str. Precision of the floats. Defaults to "float32".
     Returns: Two arrays [rows, 2, height, width, channels] or [batch, size].
     """
-    x = to_float_video(x)
+    x = to_float_video(x, dtype)
     if change is not None:
-        return x, x + tf.cast(change, tf.float32)
+        return x, x + tf.cast(change, dtype)
     choices = x.shape[1] - 2
     if seed is not None:
         start = tf.random.stateless_uniform(

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from hgn_tf.networks.layers import build_in_turn, make_layer, serializable
+from hgn_tf.networks.layers import (
+    WholeOutput,
+    build_in_turn,
+    make_layer,
+    serializable,
+)
 
 # TF 2.20-2.21 with oneDNN fuses Conv2D + Add + LeakyReLU in graph mode with
 # the slope lost: it applies 0.2, whatever was asked. So 0.2 it is, which is
@@ -59,12 +64,16 @@ class UpsampleConv2D(keras.layers.Layer):
         )
         return tf.nn.bias_add(x, self.bias)
 
+    def compute_output_shape(self, shape):
+        batch, height, width, _ = shape
+        return (batch, 2 * height, 2 * width, self.filters)
+
     def get_config(self):
         return {**super().get_config(), "filters": self.filters}
 
 
 @serializable
-class Decoder(keras.layers.Layer):
+class Decoder(WholeOutput):
     """q -> frame: progressive residual blocks, each of twice the resolution.
 
     A block: nearest-neighbour x2 and a 3x3 convolution, further 3x3
@@ -174,7 +183,7 @@ class Decoder(keras.layers.Layer):
 
 
 @serializable
-class DenseDecoder(keras.layers.Layer):
+class DenseDecoder(WholeOutput):
     """q -> frame through an MLP with ReLU; the last layer is linear.
 
     Each pixel is learned by itself: places share nothing. So this decoder
@@ -209,11 +218,17 @@ class DenseDecoder(keras.layers.Layer):
                 # With zero biases every kink is at q = 0: of a q of few
                 # dimensions the layer then sees little but its sign.
                 bias_initializer=keras.initializers.RandomUniform(-1.0, 1.0),
+                dtype=self.dtype_policy,
             )
             for width in self.units
         ]
         self._stack.append(
-            keras.layers.Dense(math.prod(self.frame_shape), **_grey(grey_start))
+            keras.layers.Dense(
+                math.prod(self.frame_shape),
+                # Frames, and so the loss, are never rounded to half precision.
+                dtype=self.dtype_policy.variable_dtype,
+                **_grey(grey_start),
+            )
         )
 
     def build(self, q_shape):

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from hgn_tf.networks.layers import build_in_turn, make_layer, serializable
+from hgn_tf.networks.layers import (
+    WholeOutput,
+    WholePrecision,
+    build_in_turn,
+    make_layer,
+    serializable,
+)
 from hgn_tf.phase import PhaseState
 
 _NARROW = {
@@ -16,7 +22,7 @@ _NARROW = {
 
 
 @serializable
-class Encoder(keras.layers.Layer):
+class Encoder(WholeOutput):
     """q(z | frames): a diagonal Gaussian from frames stacked on channels.
 
     Convolutions with ReLU, then one linear layer for the mean and one for the
@@ -102,7 +108,7 @@ class Encoder(keras.layers.Layer):
 
 
 @serializable
-class StateNet(keras.layers.Layer):
+class StateNet(WholePrecision):
     """f_psi: z -> initial state (q, p); the last layer is linear.
 
     Args:
@@ -122,10 +128,18 @@ class StateNet(keras.layers.Layer):
         self.state_shape = tuple(state_shape)
         convolutional = len(self.state_shape) == 3
         self._stack = [
-            make_layer(convolutional, width, activation="relu")
+            make_layer(
+                convolutional, width, activation="relu", dtype=self.dtype_policy
+            )
             for width in self.units
         ]
-        self._stack.append(make_layer(convolutional, 2 * self.state_shape[-1]))
+        self._stack.append(
+            make_layer(
+                convolutional,
+                2 * self.state_shape[-1],
+                dtype=self.dtype_policy,
+            )
+        )
 
     def build(self, latent_shape):
         build_in_turn(self._stack, latent_shape)
@@ -144,7 +158,7 @@ class StateNet(keras.layers.Layer):
 
 
 @serializable
-class PositionNet(keras.layers.Layer):
+class PositionNet(WholeOutput):
     """A single frame -> q: what one picture shows of a state.
 
     Convolutions with ReLU, then one linear layer.

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from hgn_tf.networks.layers import (
+    WholePrecision,
     build_in_turn,
     build_once,
     check_smooth,
@@ -17,7 +18,7 @@ from hgn_tf.networks.layers import (
 
 
 @serializable
-class EnergyNet(keras.layers.Layer):
+class EnergyNet(WholePrecision):
     """x -> energy [batch]; each row depends on its own example only.
 
     The convolutional form has 3x3 layers, the last one with one channel that
@@ -124,7 +125,7 @@ class EnergyNet(keras.layers.Layer):
 
 
 @serializable
-class QuadraticEnergy(keras.layers.Layer):
+class QuadraticEnergy(WholePrecision):
     """|x|^2 / 2, without weights: the kinetic energy of unit masses.
 
     With a learned K(p), video alone fixes the learned energy only up to a
@@ -144,7 +145,7 @@ class QuadraticEnergy(keras.layers.Layer):
 
 
 @serializable
-class SeparableHamiltonian(keras.layers.Layer):
+class SeparableHamiltonian(WholePrecision):
     """H(q, p) = K(p) + V(q), the form for which leapfrog is symplectic.
 
     Args:
@@ -178,7 +179,7 @@ class SeparableHamiltonian(keras.layers.Layer):
 
 
 @serializable
-class JointHamiltonian(keras.layers.Layer):
+class JointHamiltonian(WholePrecision):
     """H(q, p) from one network on both, for systems that do not separate.
 
     Explicit leapfrog on such an H is first order and not symplectic (measured:

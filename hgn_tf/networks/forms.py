@@ -22,7 +22,7 @@ def paper_networks(
     grey_start: bool = True,
     quadratic: bool = True,
     learned_kinetic: bool = True,
-    picture_dtype: str = "float32",
+    picture_dtype: str | None = None,
     position_net: bool = False,
 ) -> dict:
     """Encoder, f_psi, energies and decoder as in the paper, on 4x4 latents.
@@ -52,7 +52,7 @@ def paper_networks(
         |p|^2 / 2, see `QuadraticEnergy`. Defaults to True, as in the paper.
       picture_dtype: str. Keras dtype policy of encoder and decoder, but for
         their last layers; "mixed_bfloat16" where `has_bfloat16_units`. States
-        and energies are float32 always. Defaults to "float32".
+        and energies are never in half precision. Defaults to Keras's policy.
       position_net: bool. Whether there is one, for `HGN(positions=...)`; not
         in the paper. Defaults to False.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and

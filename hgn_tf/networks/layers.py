@@ -44,6 +44,40 @@ def deserialize_parts(config: dict, *names: str) -> dict:
     return {**config, **parts}
 
 
+class WholePrecision(keras.layers.Layer):
+    """A layer of states or of energies, which half precision would spoil.
+
+    Under a policy that computes in half precision, such as "mixed_float16", it
+    computes in the precision of its variables.
+    """
+
+    def __init__(
+        self,
+        *,
+        dtype: str | dict | keras.DTypePolicy | None = None,
+        **kwargs,
+    ):
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        super().__init__(dtype=policy.variable_dtype, **kwargs)
+
+
+class WholeOutput(keras.layers.Layer):
+    """A layer of pictures, whose outputs have the precision of its weights.
+
+    Inside it may compute in half precision.
+    """
+
+    def compute_output_spec(self, x: keras.KerasTensor) -> Any:
+        """What a call gives, which Keras would say in half precision."""
+        shape = self.compute_output_shape(x.shape)
+        several = isinstance(shape[-1], tuple)
+        found = [
+            keras.KerasTensor(part, self.variable_dtype)
+            for part in (shape if several else [shape])
+        ]
+        return tuple(found) if several else found[0]
+
+
 def added_losses(layer: keras.Layer) -> list:
     """What the last call of a layer added to the loss, without its weights'."""
     regularised = [w for w in layer.trainable_weights if w.regularizer]
@@ -157,6 +191,7 @@ class MLP(keras.layers.Layer):
                 ),
                 kernel_regularizer=decay if self.weight_decay else None,
                 bias_regularizer=decay if self.weight_decay else None,
+                dtype=self.dtype_policy,
             )
             layer.build((None, size))
             self._stack.append(layer)
@@ -241,7 +276,11 @@ class MaskedDense(keras.layers.Layer):
         )
 
     def call(self, x):
-        return self._activation(x @ (self.kernel * self._mask) + self.bias)
+        mask = tf.constant(self._mask, self.compute_dtype)
+        return self._activation(x @ (self.kernel * mask) + self.bias)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], len(self.outputs))
 
     def get_config(self):
         serialize = keras.initializers.serialize

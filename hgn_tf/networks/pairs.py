@@ -47,6 +47,9 @@ class PairEncoder(keras.layers.Layer):
         mean_shape, _ = self.encoder.compute_output_shape(shape)
         return mean_shape
 
+    def compute_output_spec(self, pair):
+        return self.encoder.compute_output_spec(pair)[0]
+
     def get_config(self):
         return {**super().get_config(), **serialize_parts(self, "encoder")}
 
@@ -79,6 +82,10 @@ class PairDecoder(keras.layers.Layer):
     def compute_output_shape(self, shape):
         *size, channels = self.decoder.compute_output_shape(shape)[1:]
         return (shape[0], 2, *size, channels // 2)
+
+    def compute_output_spec(self, z):
+        dtype = self.decoder.compute_output_spec(z).dtype
+        return keras.KerasTensor(self.compute_output_shape(z.shape), dtype)
 
     def get_config(self):
         return {**super().get_config(), **serialize_parts(self, "decoder")}

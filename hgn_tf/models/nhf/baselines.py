@@ -6,6 +6,7 @@ variable.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from hgn_tf.models.batches import STEP, Batch
+from hgn_tf.models.exports import export, spec
 from hgn_tf.models.nhf.points import (
     admit_points,
     check_points,
@@ -326,6 +328,7 @@ class NormalizingFlow(GuardedModel):
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(x, self.compute_dtype)
         return self.distribution().log_prob(x)
 
     def distribution(self) -> tfd.Distribution:
@@ -357,6 +360,32 @@ class NormalizingFlow(GuardedModel):
         """As `keras.Model.evaluate`: the mean of -ln p of points."""
         return super().evaluate(x, y, *args, **kwargs)
 
+    def export(self, filepath: str | os.PathLike, *args, **kwargs) -> None:
+        """Writes a SavedModel, which runs without Keras and this package.
+
+        - serve: x [batch, dim] -> log_prob [batch].
+        - sample: num_samples, seed -> x [num_samples, dim].
+
+        Args:
+          filepath: Folder of the SavedModel.
+          *args: Arguments of `keras.Model.export`, without a signature.
+          **kwargs: The same by name.
+        Raises: ValueError: if the model is not built, or an argument does not
+          apply.
+        """
+        export(self, self._endpoints, filepath, *args, **kwargs)
+
+    def _endpoints(self):
+        def sample(num_samples, seed):
+            seed = tf.stack([0, seed])
+            return {"x": self.distribution().sample(num_samples, seed)}
+
+        points = [spec("x", [None, self.dim], self.compute_dtype)]
+        return {
+            "serve": (lambda x: {"log_prob": self(x)}, points),
+            "sample": (sample, [spec("num_samples"), spec("seed")]),
+        }
+
     def log_prob(self, x: np.ndarray | tf.Tensor) -> tf.Tensor:
         """The density ln p(x) of points [n, dim], nats, [n].
 
@@ -385,10 +414,11 @@ class NormalizingFlow(GuardedModel):
 
     def test_step(self, data) -> dict:
         batch = self._look(Batch.of(data), "evaluate", STEP)
+        batch, present = self._with_a_row(batch)
         loss = self._loss(batch.x, batch.sample_weight)
         self._track(
             (self._loss_tracker, loss),
-            rows=tf.shape(batch.x)[0],
+            rows=present * tf.shape(batch.x)[0],
             training=False,
         )
         return self.get_metrics_result()
@@ -419,8 +449,9 @@ class NormalizingFlow(GuardedModel):
 
     def _step(self, batch):
         x, weight = batch["x"], batch.get("sample_weight")
-        (loss,) = self._descend(lambda: (self._loss(x, weight),))
-        self._track((self._loss_tracker, loss), rows=tf.shape(x)[0])
+        rows = batch["present"] * tf.shape(x)[0]
+        (loss,) = self._descend(lambda: (self._loss(x, weight),), rows)
+        self._track((self._loss_tracker, loss), rows=rows)
 
 
 def _start(index):

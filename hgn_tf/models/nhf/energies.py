@@ -4,10 +4,11 @@ import keras
 import tensorflow as tf
 
 from hgn_tf.networks import serializable
+from hgn_tf.networks.layers import WholePrecision
 
 
 @serializable
-class BumpEnergy(keras.layers.Layer):
+class BumpEnergy(WholePrecision):
     """x -> sum_k w_k s_k exp(-|x - c_k|^2 / (2 s_k^2)) + l.x + h.x^2 / 2.
 
     A radial basis of learned centres c, widths s and weights w around a

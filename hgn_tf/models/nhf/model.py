@@ -1,5 +1,6 @@
 """Neural Hamiltonian Flows: Hamiltonian dynamics as a density model."""
 
+import os
 from typing import Any, NamedTuple
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow_probability as tfp
 
 from hgn_tf import integrators, losses
 from hgn_tf.models.batches import STEP, WHOLE, Batch
+from hgn_tf.models.exports import export, spec
 from hgn_tf.models.nhf.forms import arguments_from
 from hgn_tf.models.nhf.leapfrog import (
     FlowChain,
@@ -263,6 +265,7 @@ class NHF(GuardedModel):
         return super().evaluate(x, y, *args, **kwargs)
 
     def call(self, q: tf.Tensor, training: bool = False) -> NHFOutput:
+        q = tf.cast(q, self.compute_dtype)
         shape = tf.concat([[1], tf.shape(q)], axis=0)
         weighed = self._weigh(q, self._noise(shape, 1), training)
         return NHFOutput(
@@ -270,6 +273,34 @@ class NHF(GuardedModel):
             split_state(weighed.end[0]),
             weighed.log_weight[0],
         )
+
+    def export(self, filepath: str | os.PathLike, *args, **kwargs) -> None:
+        """Writes a SavedModel, which runs without Keras and this package.
+
+        - serve: q [batch, dim] -> log_prob, elbo and effective_samples, each
+          [batch], as `importance` with its defaults.
+        - sample: num_samples, seed -> q [num_samples, dim].
+
+        Args:
+          filepath: Folder of the SavedModel.
+          *args: Arguments of `keras.Model.export`, without a signature.
+          **kwargs: The same by name.
+        Raises: ValueError: if the model is not built, or an argument does not
+          apply.
+        """
+        export(self, self._endpoints, filepath, *args, **kwargs)
+
+    def _endpoints(self):
+        def sample(num_samples, seed):
+            seed = tf.stack([0, seed])
+            start = self.state_prior.sample(num_samples, seed)
+            return {"q": split_state(self._push(start)).q}
+
+        points = [spec("q", [None, self.dim], self.compute_dtype)]
+        return {
+            "serve": (lambda q: self.importance(q)._asdict(), points),
+            "sample": (sample, [spec("num_samples"), spec("seed")]),
+        }
 
     @property
     def bijector(self) -> tfp.bijectors.Bijector:
@@ -395,6 +426,7 @@ class NHF(GuardedModel):
 
     def test_step(self, data) -> dict:
         batch = self._look(Batch.of(data), "evaluate", STEP)
+        batch, present = self._with_a_row(batch)
         # The mean's own count: other noise for each batch of an evaluation.
         loss, _, means = self._objective(
             batch.x,
@@ -402,7 +434,9 @@ class NHF(GuardedModel):
             purpose=1,
             batch=self._elbo.count,
         )
-        self._track_means(loss, means, batch, training=False)
+        rows = present * tf.shape(batch.x)[0]
+        weight = batch.sample_weight
+        self._track_means(loss, means, rows, weight, training=False)
         return self.get_metrics_result()
 
     def get_config(self) -> dict:
@@ -556,22 +590,25 @@ class NHF(GuardedModel):
 
     def _step(self, batch):
         x, weight = batch["x"], batch.get("sample_weight")
+        rows = batch["present"] * tf.shape(x)[0]
 
         def update_gecos(terms, _):
             for geco, value in terms:
-                geco.update(value)
+                geco.update(value, None, batch["present"])
 
         loss, _, means = self._descend(
-            lambda: self._objective(x, weight, purpose=0), update_gecos
+            lambda: self._objective(x, weight, purpose=0),
+            rows,
+            update_gecos,
         )
-        self._track_means(loss, means, Batch(x, None, weight))
+        self._track_means(loss, means, rows, weight)
 
-    def _track_means(self, loss, means, batch, training=True):
+    def _track_means(self, loss, means, rows, weight, training=True):
         self._track(
             (self._loss_tracker, loss),
             *means,
-            rows=tf.shape(batch.x)[0],
-            sample_weight=batch.sample_weight,
+            rows=rows,
+            sample_weight=weight,
             training=training,
         )
 
