@@ -117,10 +117,14 @@ def fit_prior(
       seed: int. Seed of the first guess. Defaults to 0.
     Returns: StatePrior.
     Raises: ValueError: if there are fewer than two states, they are all
-      equal, or one is not finite.
+      equal, or one is not finite, or there is no component.
     Source: Dempster, Laird, Rubin 1977, Maximum likelihood from incomplete
       data via the EM algorithm.
     """
+    if num_components < 1:
+        raise ValueError(
+            f"`num_components` must be at least 1. Received: {num_components}."
+        )
     states = np.asarray(states, np.float64)
     if (
         len(states) < 2

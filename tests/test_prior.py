@@ -66,6 +66,18 @@ def test_states_that_fill_nothing_are_refused(states):
         prior.fit_prior(states)
 
 
+def test_a_prior_has_a_component():
+    with pytest.raises(ValueError, match="at least 1. Received: 0"):
+        prior.fit_prior(thin_ring(20)[0], 0)
+
+
+def test_no_videos_are_refused():
+    empty = tf.data.Dataset.from_tensor_slices(make_videos(0)).batch(2)
+    for video in (make_videos(0), empty):
+        with pytest.raises(ValueError, match="two different, finite states"):
+            make_model().fit_prior(video)
+
+
 def test_arrays_give_the_prior_back_and_others_do_not():
     learned = prior.fit_prior(thin_ring(60)[0])
     arrays = learned.arrays()

@@ -451,9 +451,8 @@ class HGN(GuardedVideoModel):
             starts = range(0, len(whole), count)
             parts = (whole[start : start + count] for start in starts)
         states = [prior.state_rows(self.infer(part)) for part in parts]
-        self.prior = prior.fit_prior(
-            np.concatenate(states), num_components, seed
-        )
+        rows = np.concatenate(states) if states else np.zeros((0, 0))
+        self.prior = prior.fit_prior(rows, num_components, seed)
 
     def fit(
         self, x: Any = None, y: None = None, *args, **kwargs
