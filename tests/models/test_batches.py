@@ -162,21 +162,19 @@ def evaluate(model, *args, **kwargs):
 
 
 # They share the door, so that not all need all kinds.
-SOME_KINDS = ("dataset", "py_dataset", "generator")
+ALL_KINDS = [
+    *(("hgn", kind) for kind in KINDS),
+    *((name, "generator") for name in MODELS if name != "hgn"),
+    *(
+        pytest.param(name, kind, marks=pytest.mark.slow)
+        for name in MODELS
+        for kind in ("dataset", "py_dataset")
+        if name != "hgn"
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        *(("hgn", kind) for kind in KINDS),
-        *(
-            (name, kind)
-            for name in MODELS
-            for kind in SOME_KINDS
-            if name != "hgn"
-        ),
-    ],
-)
+@pytest.mark.parametrize(("name", "kind"), ALL_KINDS)
 def test_every_kind_of_data_is_the_same_data(name, kind, models):
     model, expected = models[name]
     data = make_data(name)
