@@ -403,6 +403,7 @@ class HGN(GuardedVideoModel):
         self._check_precision(**{part: getattr(self, part) for part in _PARTS})
         for part, given in ("state_net", state.q), ("hamiltonian", energy):
             _check_whole(part, given.dtype.name, self.variable_dtype)
+        _check_step(self.hamiltonian, state.q, self.dt)
         if self.position_net is not None:
             _check_position(
                 self.position_net(
@@ -1138,6 +1139,42 @@ def _check_energy_and_frame(energy, drawn, frame_shape):
             "The decoder must draw frames of the size it is trained on. "
             f"Received: frames {frame_shape}, decoder output "
             f"{tuple(drawn.shape[1:])}."
+        )
+
+
+def _check_step(hamiltonian, like, dt):
+    """At the start no step may be so long that leapfrog leaves the orbit.
+
+    It does from dt * frequency = 2 on. The frequency is that of the oscillator
+    which the field of H resembles between two states: the root of the product
+    of what dH/dq changes with q, and dH/dp with p.
+    """
+    near, far = (
+        PhaseState(
+            *(
+                tf.random.stateless_normal(
+                    like.shape, [seed, half], dtype=like.dtype
+                )
+                for half in range(2)
+            )
+        )
+        for seed in range(2)
+    )
+    rates = [
+        tf.norm(one - other) / tf.norm(apart)
+        for one, other, apart in zip(
+            time_derivative(hamiltonian, near)[::-1],
+            time_derivative(hamiltonian, far)[::-1],
+            (near.q - far.q, near.p - far.p),
+        )
+    ]
+    frequency = float(tf.sqrt(rates[0] * rates[1]))
+    if abs(dt) * frequency >= 2.0 and np.isfinite(frequency):
+        raise ValueError(
+            "`dt` must be below 2 / frequency of the first Hamiltonian, "
+            f"{2.0 / frequency:.3g}, or rollouts explode. Received: {dt:g}; "
+            "give `flat_networks` or `paper_networks` rate="
+            f"{0.125 / abs(dt):.3g}, or count time in another unit."
         )
 
 

@@ -95,7 +95,11 @@ class Decoder(WholeOutput):
       block_activation: Keras activation at the end of a block, or None.
       grey_start: bool. Whether the first frames are one grey, as those of
         `DenseDecoder` and for the same reason. Defaults to False.
+      frame_size: Height and width of the frame, at most those of the last
+        block: what is drawn over its lower and right edge is cut. None for
+        all that the last block draws. Defaults to None.
     Call: q [batch, *state_shape] -> [batch, height, width, channels].
+    Raises: ValueError: if the last block draws less than `frame_size`.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Decoder(WholeOutput):
         seed_shape: Sequence[int] = (4, 4, 64),
         block_activation: str | None = "sigmoid",
         grey_start: bool = False,
+        frame_size: Sequence[int] | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -115,6 +120,7 @@ class Decoder(WholeOutput):
         self.seed_shape = tuple(seed_shape)
         self.block_activation = block_activation
         self.grey_start = grey_start
+        self.frame_size = frame_size and tuple(frame_size)
         self._activation = keras.activations.get(block_activation)
         self._blocks = []
         for width in self.filters:
@@ -150,6 +156,13 @@ class Decoder(WholeOutput):
             stack[0].build(shape)
             shape = (None, 2 * shape[1], 2 * shape[2], stack[0].filters)
             build_in_turn(stack[1:], shape)
+        if self.frame_size and any(
+            wanted > drawn for wanted, drawn in zip(self.frame_size, shape[1:])
+        ):
+            raise ValueError(
+                "`frame_size` must be at most what the blocks draw of q, "
+                f"{tuple(shape[1:3])}. Received: {self.frame_size}."
+            )
         self._frame.build(shape)
 
     def call(self, q):
@@ -162,12 +175,16 @@ class Decoder(WholeOutput):
                 branch = keras.ops.leaky_relu(layer(branch), _LEAKY_SLOPE)
             x = _upsample(skip(x))
             x = self._activation((x + branch) * 0.5**0.5)
-        return self._frame(x)
+        frame = self._frame(x)
+        if self.frame_size:
+            height, width = self.frame_size
+            frame = frame[:, :height, :width]
+        return frame
 
     def compute_output_shape(self, q_shape):
         start = self.seed_shape if len(q_shape) == 2 else q_shape[1:]
         factor = 2 ** len(self.filters)
-        size = (factor * length for length in start[:2])
+        size = self.frame_size or (factor * length for length in start[:2])
         return (q_shape[0], *size, self.channels)
 
     def get_config(self):
@@ -179,6 +196,7 @@ class Decoder(WholeOutput):
             "seed_shape": self.seed_shape,
             "block_activation": self.block_activation,
             "grey_start": self.grey_start,
+            "frame_size": self.frame_size,
         }
 
 

@@ -37,6 +37,9 @@ class EnergyNet(WholePrecision):
       quadratic: Whether |x|^2 / 2 is added. Paper: the network alone. Here an
         option: such a K(p) moves q from the first step on, and such a V(q)
         keeps the motion bounded where there are no data.
+      rate: float. Factor of the energy. With one rate for K and V the motion
+        is that of rate 1, on a clock that runs `rate` times as fast: so dt can
+        be in any unit. Defaults to 1.0.
     Call: x [batch, ...] -> [batch].
     Raises: ValueError: if the activation is bent from straight pieces, as relu.
     """
@@ -49,6 +52,7 @@ class EnergyNet(WholePrecision):
         quadratic: bool = False,
         first_scale: float = 1.0,
         first_bias: float = 1.0,
+        rate: float = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -59,6 +63,7 @@ class EnergyNet(WholePrecision):
         self.quadratic = quadratic
         self.first_scale = first_scale
         self.first_bias = first_bias
+        self.rate = rate
         self._stack = [
             self._hidden_layer(
                 width,
@@ -110,7 +115,7 @@ class EnergyNet(WholePrecision):
         energy = tf.reduce_sum(energy, axis=axes)
         if self.quadratic:
             energy += 0.5 * tf.reduce_sum(tf.square(x), axis=axes)
-        return energy
+        return energy if self.rate == 1.0 else self.rate * energy
 
     def get_config(self):
         return {
@@ -121,6 +126,7 @@ class EnergyNet(WholePrecision):
             "quadratic": self.quadratic,
             "first_scale": self.first_scale,
             "first_bias": self.first_bias,
+            "rate": self.rate,
         }
 
 
@@ -135,13 +141,23 @@ class QuadraticEnergy(WholePrecision):
     function must be linear. Otherwise |dq/dt|^2 / 2 + V(q) would not be
     constant on every orbit.
 
+    Args:
+      rate: float. Factor of the energy, as that of `EnergyNet`. Defaults to
+        1.0.
     Call: x [batch, ...] -> [batch].
     """
 
+    def __init__(self, rate: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+
     def call(self, x):
-        return 0.5 * tf.reduce_sum(
+        return (0.5 * self.rate) * tf.reduce_sum(
             tf.square(x), axis=list(range(1, len(x.shape)))
         )
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}
 
 
 @serializable

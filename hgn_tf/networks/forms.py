@@ -1,7 +1,9 @@
 """Matching sets of networks: the paper's convolutional form and a flat one."""
 
 import math
+import numbers
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from hgn_tf.networks.decoder import Decoder, DenseDecoder
@@ -14,7 +16,7 @@ from hgn_tf.networks.energy import (
 
 
 def paper_networks(
-    image_size: int = 32,
+    image_size: int | Sequence[int] = 32,
     channels: int = 3,
     filters: int = 64,
     latent_channels: int = 16,
@@ -24,13 +26,16 @@ def paper_networks(
     learned_kinetic: bool = True,
     picture_dtype: str | None = None,
     position_net: bool = False,
+    rate: float = 1.0,
 ) -> dict:
     """Encoder, f_psi, energies and decoder as in the paper, on 4x4 latents.
 
     The encoder has 8 convolutions of 32, 64, ..., 64, 48 filters. Paper:
-    strides not given. Here: stride 2 until the size is 4. f_psi has 3
-    convolutions, each energy K(p) and V(q) has 6 with softplus. The decoder
-    has one progressive residual block per factor of two.
+    strides not given. Here: stride 2 until the shorter side is 4, or up to 7
+    for sides that are no power of two. f_psi has 3 convolutions, each energy
+    K(p) and V(q) has 6 with softplus. The decoder has one progressive residual
+    block per factor of two, and cuts what is drawn over the frame's edge.
+    Frames of 48x64 have latents of 6x8.
 
     Paper: a sigmoid closes each block, the weights start at random, and the
     energies are networks alone. With all three the model stays at the mean
@@ -38,7 +43,8 @@ def paper_networks(
     `block_activation`, `grey_start` and `quadratic`.
 
     Args:
-      image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
+      image_size: Height and width in pixels, a number for both or two; each
+        from 8 to 256.
       channels: Number of channels of a frame.
       filters: Number of filters, 64 in the paper; fewer cost less.
       latent_channels: Number of channels of q, and of p.
@@ -55,50 +61,55 @@ def paper_networks(
         and energies are never in half precision. Defaults to Keras's policy.
       position_net: bool. Whether there is one, for `HGN(positions=...)`; not
         in the paper. Defaults to False.
+      rate: float. Factor of both energies, see `EnergyNet`: 0.125 / dt suits
+        any dt, in any unit. Defaults to 1.0, for a dt of about 0.125.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and
       position_net if there is one.
     Raises: ValueError: for another image size.
     Source: the HGN paper, A.1.
     """
-    halvings = _halvings(image_size)
+    size = _height_and_width(image_size)
+    halvings = _halvings(min(size))
+    latent = tuple(math.ceil(length / 2**halvings) for length in size)
+    drawn = tuple(length * 2**halvings for length in latent)
     widths = (filters // 2, *[filters] * 6, 3 * filters // 4)
     strides = [1] * len(widths)
-    strides[: 2 * halvings : 2] = [2] * min(halvings, 4)
-    if halvings == 5:
-        strides[1] = 2
+    for layer in (0, 2, 4, 6, 1, 3)[:halvings]:
+        strides[layer] = 2
     return {
         "encoder": Encoder(
             widths,
             strides,
-            (4, 4, 2 * latent_channels),
+            (*latent, 2 * latent_channels),
             dtype=picture_dtype,
         ),
-        "state_net": StateNet((filters, filters), (4, 4, latent_channels)),
+        "state_net": StateNet((filters, filters), (*latent, latent_channels)),
         "hamiltonian": SeparableHamiltonian(
-            kinetic=EnergyNet([filters] * 5, quadratic=quadratic)
+            kinetic=EnergyNet([filters] * 5, quadratic=quadratic, rate=rate)
             if learned_kinetic
-            else QuadraticEnergy(),
-            potential=EnergyNet([filters] * 5, quadratic=quadratic),
+            else QuadraticEnergy(rate),
+            potential=EnergyNet([filters] * 5, quadratic=quadratic, rate=rate),
         ),
         "decoder": Decoder(
             [filters] * halvings,
             channels=channels,
             block_activation=block_activation,
             grey_start=grey_start,
+            frame_size=None if drawn == size else size,
             dtype=picture_dtype,
         ),
         **_position_net(
             position_net,
             filters,
             halvings,
-            (4, 4, latent_channels),
+            (*latent, latent_channels),
             dtype=picture_dtype,
         ),
     }
 
 
 def flat_networks(
-    image_size: int = 32,
+    image_size: int | Sequence[int] = 32,
     channels: int = 3,
     latent_size: int = 16,
     encoder_filters: tuple[int, ...] = (32, 32, 32, 32),
@@ -108,6 +119,7 @@ def flat_networks(
     decoder_units: tuple[int, ...] = (256, 256),
     grey_start: bool = True,
     position_net: bool = False,
+    rate: float = 1.0,
 ) -> dict:
     """The same path on a flat latent, with MLPs: much cheaper on a CPU.
 
@@ -118,7 +130,9 @@ def flat_networks(
     |q|^2 / 2 + net.
 
     Args:
-      image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
+      image_size: Height and width in pixels, a number for both or two; each
+        from 8 to 256. The last layer of the decoder has 256 weights per number
+        of a frame: 50 million at 256x256x3.
       channels: Number of channels of a frame.
       latent_size: Length of q, and of p.
       encoder_filters: Channels of each convolution of the encoder.
@@ -130,27 +144,32 @@ def flat_networks(
       grey_start: Whether the first frames are one grey, see `DenseDecoder`.
       position_net: bool. Whether there is one, for `HGN(positions=...)`.
         Defaults to False.
+      rate: float. Factor of both energies, see `EnergyNet`: 0.125 / dt suits
+        any dt, in any unit. Defaults to 1.0, for a dt of about 0.125.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and
       position_net if there is one.
     Raises: ValueError: for another image size.
     Source: Higgins et al., SyMetric (2021), appendix, for the flat form.
     """
-    halvings = _halvings(image_size)
+    size = _height_and_width(image_size)
+    halvings = _halvings(min(size))
     strides = [2] * halvings + [1] * (len(encoder_filters) - halvings)
     strides = strides[: len(encoder_filters)]
-    flat: dict[str, Any] = {"convolutional": False, "quadratic": True}
+    flat: dict[str, Any] = {
+        "convolutional": False,
+        "quadratic": True,
+        "rate": rate,
+    }
     return {
         "encoder": Encoder(encoder_filters, strides, (2 * latent_size,)),
         "state_net": StateNet(state_units, (latent_size,)),
         "hamiltonian": SeparableHamiltonian(
             kinetic=EnergyNet(kinetic_units, **flat)
             if kinetic_units
-            else QuadraticEnergy(),
+            else QuadraticEnergy(rate),
             potential=EnergyNet(potential_units, **flat),
         ),
-        "decoder": DenseDecoder(
-            decoder_units, (image_size, image_size, channels), grey_start
-        ),
+        "decoder": DenseDecoder(decoder_units, (*size, channels), grey_start),
         **_position_net(
             position_net, encoder_filters[0], halvings, (latent_size,)
         ),
@@ -178,12 +197,23 @@ def _position_net(wanted, filters, halvings, state_shape, **kwargs):
     return {"position_net": PositionNet(widths, strides, state_shape, **kwargs)}
 
 
-def _halvings(image_size):
-    """How often the size halves down to 4."""
-    if image_size not in (8, 16, 32, 64, 128):
+def _height_and_width(image_size):
+    sides = image_size
+    if isinstance(image_size, numbers.Integral):
+        sides = (image_size, image_size)
+    fits = isinstance(sides, Sequence) and len(sides) == 2
+    if not fits or not all(
+        isinstance(side, numbers.Integral) and 8 <= side <= 256
+        for side in sides
+    ):
         raise ValueError(
-            "`image_size` must be 8, 16, 32, 64 or 128, one number for height "
-            "and width; for other frames give the model an encoder and a "
-            f"decoder of your own. Received: {image_size}."
+            "`image_size` must be a whole number from 8 to 256, or two of "
+            "them, height and width; for other frames give the model an "
+            f"encoder and a decoder of your own. Received: {image_size}."
         )
-    return int(math.log2(image_size // 4))
+    return tuple(int(side) for side in sides)
+
+
+def _halvings(length):
+    """How often a side of 8 to 256 halves until it is 4 to 7."""
+    return int(math.log2(length // 4))

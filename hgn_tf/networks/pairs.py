@@ -5,6 +5,8 @@ observations of any shape. `dense_pair_networks` and `conv_pair_networks` give
 matching sets, to be passed on as `PixelHNN(**networks, ...)`.
 """
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -120,7 +122,7 @@ def dense_pair_networks(
 
 
 def conv_pair_networks(
-    image_size: int = 32,
+    image_size: int | Sequence[int] = 32,
     channels: int = 3,
     filters: int = 64,
     latent_size: int = 2,
@@ -129,7 +131,8 @@ def conv_pair_networks(
     """HGN's encoder and decoder with one linear layer each, "HNN (conv)".
 
     Args:
-      image_size: Height and width in pixels: 8, 16, 32, 64 or 128.
+      image_size: Height and width in pixels, a number for both or two; each
+        from 8 to 256.
       channels: Number of channels of a frame.
       filters: Number of filters, 64 in the paper; fewer cost less.
       latent_size: Length of z, twice the degrees of freedom.
@@ -150,6 +153,7 @@ def conv_pair_networks(
                 channels=2 * channels,
                 seed_shape=paper["state_net"].state_shape,
                 block_activation=block_activation,
+                frame_size=decoder.frame_size,
             )
         ),
     }

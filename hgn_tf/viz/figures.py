@@ -3,7 +3,8 @@
 Figures are matplotlib Figures that belong to no global state, so they draw
 the same in a script, a test and a notebook. Colours are those of Okabe and
 Ito, which colour-blind readers tell apart; lines differ in dashes as well.
-Videos are [time, height, width, 3], uint8 or floats in [0, 1].
+Videos are [time, height, width, 3], or 1 in the place of 3 in grey, uint8 or
+floats in [0, 1].
 """
 
 import io
@@ -20,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from hgn_tf.files import write_whole
-from hgn_tf.viz.gif import side_by_side, to_uint8, write_gif
+from hgn_tf.viz.gif import side_by_side, to_rgb, write_gif
 
 # Blue, vermilion, green, purple, orange, sky blue.
 PALETTE = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9".split()
@@ -87,12 +88,12 @@ def film_strip(
     """Frames side by side, one row per video, time from left to right.
 
     Args:
-      rows: Label -> video [time, height, width, 3], of equal shapes.
+      rows: Label -> video [time, height, width, 3 or 1], of equal shapes.
       every: Distance in frames between two that are shown.
       dt: Seconds between frames; None labels the frames by number.
     Returns: Figure.
     """
-    rows = {label: to_uint8(video)[::every] for label, video in rows.items()}
+    rows = {label: to_rgb(video)[::every] for label, video in rows.items()}
     num_frames, height, width = next(iter(rows.values())).shape[:3]
     size = (0.6 + 0.62 * num_frames, 0.6 + 0.62 * len(rows) * height / width)
     axes = Figure(figsize=size).subplots(len(rows), squeeze=False)[:, 0]
@@ -290,7 +291,8 @@ def preview(
     """GIF of trajectories over their energies, with a cursor moving in time.
 
     Args:
-      video: [num_trajectories, time, height, width, 3]; the first four show.
+      video: [num_trajectories, time, height, width, 3 or 1]; the first four
+        show.
       energy: [num_trajectories, time], in `unit`.
       time: [time], in seconds.
       path: Place of the GIF, which is written whole or not at all.
@@ -298,7 +300,8 @@ def preview(
       unit: Unit of the energies.
     Returns: The path.
     """
-    video, energy = to_uint8(video[:4]), np.asarray(energy[:4])
+    video = np.stack([to_rgb(each) for each in video[:4]])
+    energy = np.asarray(energy[:4])
     figure = Figure(figsize=(1.6 * max(len(video), 2), 3.2), dpi=100)
     canvas = FigureCanvasAgg(figure)
     names = [f"film{index}" for index in range(len(video))]
@@ -426,7 +429,7 @@ def showcase(
         column.suptitle(way)
         axes = column.subplots(2, count, squeeze=False)
         for row, videos in zip(axes, (truth[way], model[way])):
-            for axis, video in zip(row, to_uint8(videos)):
+            for axis, video in zip(row, map(to_rgb, videos)):
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set_visible(False)
                 shown.append((axis.imshow(video[0]), video))

@@ -17,6 +17,9 @@ import PIL.Image
 from hgn_tf.files import check_place, write_whole
 
 GUTTER = 128  # Grey between frames, seen on dark and on light.
+# Pixels of a GIF's longer side; small frames are enlarged up to it, 4 times at
+# most.
+_LARGEST = 1200
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:
@@ -129,7 +132,7 @@ def write_gif(
     path: str | os.PathLike,
     video: np.ndarray,
     fps: float = 8.0,
-    scale: int = 4,
+    scale: int | None = None,
 ) -> pathlib.Path:
     """Writes an endless GIF, enlarged without smoothing.
 
@@ -137,7 +140,8 @@ def write_gif(
       path: Place of the GIF, which is written whole or not at all.
       video: Video as `to_rgb` takes it; `side_by_side` joins several.
       fps: Frames per second; GIF counts in hundredths of a second.
-      scale: Side in pixels of what one pixel of the video becomes.
+      scale: Side in pixels of what one pixel of the video becomes; None for
+        what brings the longer side to at most 1200 pixels, from 1 to 4.
     Returns: The path.
     Raises:
       ValueError: if the name does not end in .gif, or the video has another
@@ -147,6 +151,7 @@ def write_gif(
     """
     path = check_place(path, (".gif",))
     video = to_rgb(video)
+    scale = scale or min(4, max(1, _LARGEST // max(video.shape[1:3])))
     # One palette for all frames: colours of their own would flicker.
     everything = PIL.Image.fromarray(video.reshape(-1, *video.shape[2:]))
     palette = everything.quantize(256)

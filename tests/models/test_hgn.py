@@ -581,6 +581,17 @@ def test_wrong_videos_in_a_dataset_get_a_clear_error(name):
         make_model().fit(dataset)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_first_hamiltonian_that_explodes_is_refused(form):
+    make = {"flat": networks.flat_networks}.get(form, networks.paper_networks)
+    shape = (None, FRAMES, SIZE, SIZE, 1)
+    with pytest.raises(ValueError, match="`dt` must be below.*rate=0.05, or"):
+        HGN(**make(8, 1), dt=2.5).build(shape)
+    HGN(**make(8, 1, rate=0.05), dt=2.5).build(shape)
+    # Half the longest step does not explode.
+    HGN(**make(8, 1), dt=1.0).build(shape)
+
+
 def test_wrong_validation_videos_get_a_clear_error():
     videos = make_videos()
     with pytest.raises(ValueError, match="divide by 255"):

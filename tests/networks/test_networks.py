@@ -395,11 +395,59 @@ def test_frames_are_not_squashed():
 
 
 @pytest.mark.parametrize("form", [paper_networks, flat_networks])
-@pytest.mark.parametrize("size", [4, 24, 256, (48, 64)])
+@pytest.mark.parametrize("size", [7, 257, 32.0, (32, 4), (32, 32, 3), "32"])
 def test_other_image_sizes_are_refused_with_the_way_out(form, size):
-    message = "`image_size` must be 8.*an encoder and a decoder of your own"
-    with pytest.raises(ValueError, match=f"{message}.*{re.escape(str(size))}"):
+    rule = "`image_size` must be a whole number from 8 to 256.*of your own"
+    with pytest.raises(ValueError, match=f"{rule}.*{re.escape(str(size))}"):
         form(size)
+
+
+@pytest.mark.parametrize("form", [paper_networks, flat_networks])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(48, 64), (8, 40), (33, 9), (11, 250)])
+def test_frames_of_any_height_and_width_go_in_and_come_out(
+    form, channels, size
+):
+    slim = {"filters": 2} if form is paper_networks else {"decoder_units": (4,)}
+    parts = form(size, channels, position_net=True, **slim)
+    mean, _ = parts["encoder"](tf.zeros((2, 3, *size, channels)))
+    state = parts["state_net"](mean)
+    assert parts["decoder"](state.q).shape == (2, *size, channels)
+    shape = parts["decoder"].compute_output_shape(state.q.shape)
+    assert tuple(shape) == (2, *size, channels)
+    shown = parts["position_net"](tf.zeros((2, *size, channels)))
+    assert shown.shape == state.q.shape
+    again = type(parts["decoder"]).from_config(parts["decoder"].get_config())
+    assert again(state.q).shape == (2, *size, channels)
+
+
+def test_a_decoder_cuts_what_is_drawn_over_the_edge():
+    whole, cut = Decoder((4,)), Decoder((4,), frame_size=(7, 5))
+    q = tf.random.stateless_normal([2, 4, 4, 2], [0, 0])
+    drawn = whole(q)
+    assert cut(q).shape == (2, 7, 5, 3)
+    cut.set_weights(whole.get_weights())
+    np.testing.assert_array_equal(cut(q), drawn[:, :7, :5])
+    with pytest.raises(ValueError, match=r"`frame_size` must be.*\(8, 8\)"):
+        Decoder((4,), frame_size=(9, 5)).build((None, 4, 4, 2))
+
+
+def test_a_rate_is_a_faster_clock():
+    states = PhaseState(
+        *(tf.random.stateless_normal([3, 2], [0, half]) for half in range(2))
+    )
+    paths = []
+    for rate in (1.0, 4.0):
+        keras.utils.set_random_seed(0)
+        hamiltonian = flat_networks(
+            8, latent_size=2, kinetic_units=(8,), rate=rate
+        )["hamiltonian"]
+        hamiltonian(*states)
+        paths.append(rollout(hamiltonian, states, 0.5 / rate, 10))
+    slow, fast = paths
+    assert_close(fast, slow)
+    again = QuadraticEnergy.from_config(QuadraticEnergy(3.0).get_config())
+    np.testing.assert_allclose(again(tf.ones([1, 2])), [3.0])
 
 
 def test_encoder_needs_a_stride_for_each_layer():

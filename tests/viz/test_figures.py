@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from hgn_tf.viz import figures
+from hgn_tf.viz.gif import to_rgb, to_uint8
 
 RNG = np.random.default_rng(0)
 VIDEO = RNG.random((3, 6, 8, 8, 3))
@@ -54,8 +55,30 @@ def test_film_strip_shows_every_second_frame_unchanged():
     figure = FIGURES["film_strip"]()
     shown = figure.axes[0].images[0].get_array()
     assert shown.shape == (8, 3 * 8 + 2, 3)
-    second = figures.to_uint8(VIDEO[0, 2])
+    second = to_uint8(VIDEO[0, 2])
     np.testing.assert_array_equal(shown[:, 9:17], second)
+
+
+def test_grey_and_oblong_videos_are_drawn_in_grey(tmp_path):
+    grey = RNG.random((2, 6, 8, 12, 1))
+    figure = figures.film_strip({"truth": grey[0]}, every=2)
+    shown = figure.axes[0].images[0].get_array()
+    assert shown.shape == (8, 3 * 12 + 2, 3)
+    np.testing.assert_array_equal(shown[:, :12], to_rgb(grey[0, :1])[0])
+    drawn = {"forward": grey}
+    for name, draw in {
+        "showcase": lambda path: figures.showcase(drawn, drawn, path),
+        "preview": lambda path: figures.preview(
+            grey, np.ones((2, 6)), CURVE, path
+        ),
+    }.items():
+        path = draw(tmp_path / f"{name}.gif")
+        with PIL.Image.open(path) as image:
+            assert image.n_frames == 6
+            channels = np.asarray(image.convert("RGB"), int)
+        # Grey alone, but for the colours of lines.
+        if name == "showcase":
+            assert np.ptp(channels, axis=-1).max() < 20
 
 
 def test_training_curves_refuse_an_unknown_log():

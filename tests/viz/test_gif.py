@@ -77,6 +77,26 @@ def test_side_by_side_adds_gutters_only_between():
     assert tall.shape == (3, 6, 4, 3)
 
 
+def test_grey_frames_are_shown_in_grey(tmp_path):
+    grey = make_video()[..., :1]
+    three = np.repeat(grey, 3, axis=-1)
+    np.testing.assert_array_equal(gif.to_rgb(grey), three)
+    joined = gif.side_by_side([grey, grey])
+    np.testing.assert_array_equal(joined, gif.side_by_side([three, three]))
+    assert gif.frame_sheet(grey) == gif.frame_sheet(three)
+    path = gif.write_gif(tmp_path / "x.gif", grey)
+    with PIL.Image.open(path) as image:
+        shown = np.asarray(image.convert("RGB"))[::4, ::4]
+    np.testing.assert_array_equal(shown, three[0])
+
+
+@pytest.mark.parametrize("size, scale", [((2, 4), 4), ((8, 500), 2)])
+def test_large_frames_are_enlarged_less(tmp_path, size, scale):
+    path = gif.write_gif(tmp_path / "x.gif", np.zeros((1, *size, 1), np.uint8))
+    with PIL.Image.open(path) as image:
+        assert image.size == (scale * size[1], scale * size[0])
+
+
 def test_wrong_frames_get_a_clear_error(tmp_path):
     with pytest.raises(TypeError, match="uint8 or floats"):
         gif.to_uint8(np.zeros(3, np.int64))
