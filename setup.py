@@ -36,6 +36,7 @@ INSTALL = [
     "jinja2>=3.1",
 ]
 NHF = ["tensorflow-probability[tf]==0.25.0"]
+VIDEO = ["av>=12"]  # PyAV's wheels have FFmpeg in them.
 RUFF = ["ruff==0.17.6"]  # The same version in .pre-commit-config.yaml.
 TYPES = ["mypy==2.4.1"]
 # Its own lines: the Makefile reads them, to install no more for the site.
@@ -46,7 +47,7 @@ DOCS = [
     "griffelib>=2.0",
     "jupytext",
 ]
-NOTEBOOKS = [*NHF, "jupytext", "ipykernel", "nbmake"]
+NOTEBOOKS = [*NHF, *VIDEO, "jupytext", "ipykernel", "nbmake"]
 # mlcroissant is for the command `tfds`, which does not start without both.
 BEAM = ["apache-beam>=2.77", "mlcroissant"]
 TEST = [*NOTEBOOKS, *BEAM, "pytest>=8", "pytest-xdist>=3", "dill"]
@@ -83,6 +84,7 @@ setuptools.setup(
     install_requires=INSTALL,
     extras_require={
         "nhf": NHF,
+        "video": VIDEO,
         "tensorboard": ["tensorboard"],
         "beam": BEAM,
         "gym": ["gymnasium[classic-control]"],

@@ -4,8 +4,10 @@ With `tfds_physics` this is the only door to the true physics: models and
 measures see arrays.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -13,8 +15,10 @@ import tensorflow_datasets as tfds
 
 import tfds_physics
 
-# What others call a builder, who import nothing of tfds_physics.
-Builder = tfds_physics.PhysicsVideo
+# What others call a builder, who import nothing of tfds_physics: one of
+# simulated videos, or of a folder of videos, made or read again by its name.
+Builder: TypeAlias = tfds_physics.PhysicsVideo | tfds.core.DatasetBuilder
+_OWN = tfds_physics.VideoFolder.name
 DATASETS = tuple(f"physics_{name}" for name in tfds_physics.SYSTEMS)
 
 
@@ -23,40 +27,38 @@ class Trajectories:
     """Examples of a split, as arrays.
 
     Attributes:
-      video: uint8 [batch, time, height, width, 3].
-      q: True positions [batch, time, dof].
+      video: uint8 [batch, time, height, width, channels].
+      q: True positions [batch, time, dof]. None where the truth is not known,
+        as p and energy.
       p: True momenta [batch, time, dof].
       energy: True energy at the first frame, [batch], joules.
       dt: Seconds between frames.
     """
 
     video: np.ndarray
-    q: np.ndarray
-    p: np.ndarray
-    energy: np.ndarray
+    q: np.ndarray | None
+    p: np.ndarray | None
+    energy: np.ndarray | None
     dt: float
 
     def __len__(self) -> int:
         return len(self.video)
 
     def __getitem__(self, rows: slice) -> "Trajectories":
-        return Trajectories(
-            self.video[rows],
-            self.q[rows],
-            self.p[rows],
-            self.energy[rows],
-            self.dt,
+        q, p, energy = (
+            None if part is None else part[rows]
+            for part in (self.q, self.p, self.energy)
         )
+        return Trajectories(self.video[rows], q, p, energy, self.dt)
 
 
-def get_builder(
-    name: str, data_dir: str | None = None
-) -> tfds_physics.PhysicsVideo:
+def get_builder(name: str, data_dir: str | None = None) -> Builder:
     """Makes the TFDS builder of "dataset" or "dataset/config".
 
     Args:
       name: Name such as "physics_pendulum/small". Without a config it is the
-        dataset's default, "paper".
+        dataset's default, "paper". Or the name that `open_videos` gave to
+        videos of your own, such as "video_folder/clips-1a2b3c4d5e".
       data_dir: Folder of TFDS's datasets. None for TFDS's default.
 
     Returns:
@@ -66,10 +68,20 @@ def get_builder(
       ValueError: If there is no such dataset or config.
     """
     dataset, _, config = name.partition("/")
+    if dataset == _OWN:
+        try:
+            return tfds.builder(name, data_dir=data_dir)
+        except tfds.core.DatasetNotFoundError as error:
+            raise ValueError(
+                "A dataset of your own videos must have been made in this "
+                f"folder of datasets. Received: {name!r}; `hgn-tf inspect "
+                "FOLDER` with the same options makes it again."
+            ) from error
     if dataset not in DATASETS:
         raise ValueError(
             f"The dataset must be one of {list(DATASETS)}, with or without a "
-            f'config as in "physics_pendulum/small". Received: {name!r}.'
+            'config as in "physics_pendulum/small", or a folder or file of '
+            f"videos. Received: {name!r}."
         )
     configs = list(tfds.builder_cls(dataset).builder_configs)
     if config and config not in configs:
@@ -81,12 +93,13 @@ def get_builder(
 
 
 def prepare(
-    builder: tfds_physics.preparation.PhysicsBuilder,
+    builder: Builder | tfds_physics.preparation.PhysicsBuilder,
     beam_options: str | None = None,
 ) -> None:
     """Makes the dataset of a builder unless it is there, for a run.
 
-    A run needs all of a dataset, in files that TFDS can stream.
+    A run needs all of a dataset, in files that TFDS can stream. `open_videos`
+    has made that of your own videos.
 
     Args:
       builder: Builder of a dataset that may or may not be prepared.
@@ -99,8 +112,16 @@ def prepare(
       ImportError: If there are options and Beam is not installed.
       OSError: If the disk is too full.
       ValueError: If the folder holds a part of the dataset, or files of
-        another format.
+        another format, or there are options for your own videos.
     """
+    if not isinstance(builder, tfds_physics.preparation.PhysicsBuilder):
+        if beam_options is not None:
+            raise ValueError(
+                "Apache Beam makes simulated videos; those of your own are "
+                f"read by one process. Received: {beam_options!r}; leave "
+                "--beam-options out."
+            )
+        return
     config = tfds.download.DownloadConfig()
     if beam_options is not None:
         config.beam_options = tfds_physics.parse_beam_options(beam_options)
@@ -117,8 +138,59 @@ def prepare(
         )
 
 
+def open_videos(
+    path: str | os.PathLike, data_dir: str | None = None, **settings: Any
+) -> tfds_physics.VideoFolder:
+    """Makes the dataset of a folder or file of videos, unless it is there.
+
+    Args:
+      path: File or folder.
+      data_dir: Folder of TFDS's datasets. None for TFDS's default.
+      **settings: Settings of `tfds_physics.VideoFolder`, such as `channels`.
+
+    Returns:
+      Builder of the prepared dataset. `dataset_name` names it for
+      `get_builder`.
+
+    Raises:
+      ValueError: If a file or a setting does not fit.
+      FileNotFoundError: If there is no such path.
+      ImportError: If PyAV is needed and not installed.
+    """
+    builder = tfds_physics.VideoFolder(path, data_dir=data_dir, **settings)
+    builder.download_and_prepare()
+    return builder
+
+
+def dataset_name(builder: Builder) -> str:
+    """The name that `get_builder` takes: "dataset/config"."""
+    return f"{builder.name}/{builder.builder_config.name}"
+
+
+def has_truth(builder: Builder) -> bool:
+    """Whether states and energies are known, and the physics behind them."""
+    return isinstance(builder, tfds_physics.PhysicsVideo)
+
+
+def frame_shape(builder: Builder) -> tuple[int, int, int]:
+    """Height, width and channels of the frames."""
+    return tuple(builder.info.features["video"].shape[1:])
+
+
+def seconds_per_frame(builder: Builder) -> float:
+    """Seconds between two frames of the videos."""
+    return builder.info.metadata["dt"]
+
+
+def frames_per_video(builder: Builder, split: str = "test") -> int:
+    """Number of frames of the videos of a split."""
+    if isinstance(builder, tfds_physics.PhysicsVideo):
+        return len(builder.recipe.times(split))
+    return builder.info.metadata["num_frames"]
+
+
 def training_batches(
-    builder: tfds_physics.PhysicsVideo,
+    builder: Builder,
     batch_size: int,
     seed: int,
     first_step: int = 0,
@@ -140,8 +212,8 @@ def training_batches(
         Defaults to False.
 
     Returns:
-      Dataset of uint8 [batch_size, time, height, width, 3], with as many
-      frames as the videos of the split have.
+      Dataset of uint8 [batch_size, time, height, width, channels], with as
+      many frames as the videos of the split have.
 
     Raises:
       ValueError: If the split is smaller than a batch.
@@ -163,9 +235,8 @@ def training_batches(
         .get_single_element()
     )
     feature = builder.info.features["video"]
-    recipe = builder.recipe
-    frames = len(recipe.times("train"))
-    shape = (frames, recipe.image_size, recipe.image_size, 3)
+    frames = frames_per_video(builder, "train")
+    shape = (frames, *frame_shape(builder))
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         rows = tf.random.experimental.stateless_shuffle(
@@ -199,7 +270,7 @@ def training_batches(
 
 
 def load_split(
-    builder: tfds_physics.PhysicsVideo,
+    builder: Builder,
     split: str,
     num_examples: int | None = None,
 ) -> Trajectories:
@@ -278,9 +349,7 @@ def make_trajectories(
     return _stack(tfds_physics.make_examples(recipe, split, indices))
 
 
-def mean_image(
-    builder: tfds_physics.PhysicsVideo, num_examples: int = 1000
-) -> np.ndarray:
+def mean_image(builder: Builder, num_examples: int = 1000) -> np.ndarray:
     """Mean frame of training videos.
 
     Training videos may be longer than those of the split test. Then only as
@@ -292,10 +361,10 @@ def mean_image(
       num_examples: Number of training videos at most. Defaults to 1000.
 
     Returns:
-      float64 [height, width, 3] in [0, 1].
+      float64 [height, width, channels] in [0, 1].
     """
     videos = load_split(builder, "train", num_examples).video
-    videos = videos[:, : builder.recipe.num_frames]
+    videos = videos[:, : frames_per_video(builder)]
     return videos.mean(axis=(0, 1)) / 255.0
 
 
@@ -338,6 +407,7 @@ def true_motion(
     Raises:
       ValueError: If `times` turn back.
     """
+    assert trajectories.q is not None and trajectories.p is not None
     q, _ = recipe.system.simulate(
         trajectories.q[:, 0], trajectories.p[:, 0], times
     )
@@ -363,6 +433,7 @@ def expected_frames(
     Raises:
       ValueError: If `num_samples` is below 2.
     """
+    assert trajectories.q is not None
     return expected_frames_of(builder.recipe, trajectories.q, num_samples)
 
 
@@ -459,9 +530,10 @@ def read_energies(
 
 
 def _stack(rows: list[dict]) -> Trajectories:
-    stacked = {
-        name: np.stack([row[name] for row in rows])
+    stacked: dict[str, Any] = {
+        name: np.stack([row[name] for row in rows]) if name in rows[0] else None
         for name in ("video", "q", "p", "energy")
     }
-    stacked["energy"] = stacked["energy"][:, 0]
+    if stacked["energy"] is not None:
+        stacked["energy"] = stacked["energy"][:, 0]
     return Trajectories(**stacked, dt=float(rows[0]["dt"]))

@@ -52,6 +52,7 @@ class Metric(NamedTuple):
       yardstick: Whether the data alone decide it, not the model. Then it is
         the same for every seed.
       brief: Whether console and page show it among the main numbers.
+      alone: Whether they do where no truth is known to compare with.
     """
 
     title: str
@@ -59,6 +60,12 @@ class Metric(NamedTuple):
     form: str = ".2f"
     yardstick: bool = False
     brief: bool = True
+    alone: bool = False
+
+    def is_shown(self, scores: dict) -> bool:
+        """Whether it is among the main numbers of an evaluation."""
+        known = "noise_floor_mse_e4" in scores
+        return self.brief or (self.alone and not known)
 
 
 def error_key(predictor: str, part: str = "test") -> str:
@@ -121,8 +128,10 @@ METRICS = {
     "noise_floor_fvu": Metric(
         "noise floor FVU", form=".3f", yardstick=True, brief=False
     ),
-    "forecast_mse_e4": Metric("forecast MSE x 1e4", brief=False),
-    **_yardsticks("forecast", brief=False),
+    "forecast_mse_e4": Metric(
+        "forecast MSE x 1e4", "after the frames seen", brief=False, alone=True
+    ),
+    **_yardsticks("forecast", brief=False, alone=True),
     "energy_r2": Metric("R^2 with the true energy", "perfect 1", ".3f"),
     "energy_rank": Metric(
         "rank correlation of energies",
@@ -150,8 +159,13 @@ METRICS = {
     "drawn_change": Metric(
         "change of picture per frame / spread", form=".1e", brief=False
     ),
-    "collapsed": Metric("collapsed to a still image", form=".0f", brief=False),
+    "collapsed": Metric(
+        "collapsed to a still image", "1 if so", ".0f", brief=False, alone=True
+    ),
     "backward_mse_e4": Metric("backward MSE x 1e4", "against the true motion"),
+    "recorded_backward_mse_e4": Metric(
+        "backward MSE x 1e4, recorded", "from the last frames to the first"
+    ),
     "double_speed_mse_e4": Metric("double speed MSE x 1e4", "likewise"),
     "half_speed_mse_e4": Metric("half speed MSE x 1e4", "likewise"),
     "long_mse_e4": Metric("test_long MSE x 1e4", "240 frames"),
@@ -168,7 +182,7 @@ METRICS = {
     },
 }
 
-# A forecast is scored from this frame on.
+# A forecast is scored from this frame on, or from the first that is not seen.
 _FORECAST_START = 5
 _BATCH = 50
 _LONG_BATCH = 10
@@ -189,8 +203,9 @@ def evaluate(
     States are inferred from the first `model.num_inference_frames` frames, by
     the posterior's mean, and rolled out over all frames. Errors are squared
     errors per pixel on recorded frames in [0, 1], times 1e4 where the name
-    says e4. A model that sees at most five frames is also scored on the frames
-    after them, as forecast_*. There the frozen frame is the last frame seen.
+    says e4. A model that does not see all frames is also scored on those after
+    the frames seen, and after the fifth, as forecast_*. There the frozen frame
+    is the last frame before them.
 
     The noise floor is the error of the expected frame given the true state, on
     the same frames. The excess is what lies above it. A model that saw those
@@ -198,21 +213,34 @@ def evaluate(
     excess may be negative. Backward, double speed and half speed rollouts are
     scored against the true motion, without noise.
 
+    Of videos of your own no truth is known. What needs it is left out: the
+    floor, the energies' correlation, other speeds. A backward rollout then
+    starts at the last frames that a state can be inferred from, and is scored
+    against the recorded frames before them. Without test_long the valid time
+    counts the frames of test after those seen.
+
     Args:
       model: HGN or PixelHNN.
-      builder: Prepared builder of `tfds_physics`.
+      builder: Prepared builder of `tfds_physics`, of simulated videos or of
+        your own.
       num_examples: Number of test examples; None for all. At most 500 training
         examples are used.
       seed: Seed of the samples from the prior.
     Returns: dict of flat metrics (means over trajectories, with standard
       errors under *_stderr), and dict of arrays for the report.
+    Raises: ValueError: if model and data differ in the seconds per frame.
     """
+    _check_dt(model, builder)
     image = data.mean_image(builder)
     test = data.load_split(builder, "test", num_examples)
-    states, errors, _ = _predict(model, builder, test, image, _BATCH)
+    known = data.has_truth(builder)
+    states, errors, times = _predict(model, builder, test, image, _BATCH)
     scores = _scores(errors)
-    if model.num_inference_frames <= _FORECAST_START:
-        scores |= _forecast(errors, test)
+    start = max(_FORECAST_START, model.num_inference_frames)
+    if start < test.video.shape[1]:
+        scores |= _forecast(errors, test, start)
+    if "test_long" not in builder.info.splits:
+        scores |= _valid_times(times)
     arrays = {f"per_frame_{name}": x.mean(axis=0) for name, x in errors.items()}
     arrays["per_frame_model_stderr"] = metrics.mean_and_stderr(errors["model"])[
         1
@@ -228,9 +256,13 @@ def evaluate(
         _moves(model, test),
         _shown(model, test, path),
         *(
-            _other_speed(model, builder, test, states, name)
-            for name in SPEEDS
-            if name != "forward"
+            (
+                _other_speed(model, builder, test, states, name)
+                for name in SPEEDS
+                if name != "forward"
+            )
+            if known
+            else [_recorded_backward(model, test)]
         ),
         _extrapolation(model, builder, image),
     ):
@@ -256,10 +288,12 @@ def format_scores(scores: dict[str, float | None]) -> str:
     """
     lines = []
     for name, metric in METRICS.items():
-        if not metric.brief or scores.get(name) is None:
+        if not metric.is_shown(scores) or scores.get(name) is None:
             continue
         stderr = scores.get(f"{name}_stderr")
-        error = "" if stderr is None else f"(s.e. {stderr:.3g})"
+        # Of one trajectory there is none.
+        known = stderr is not None and not np.isnan(stderr)
+        error = f"(s.e. {stderr:.3g})" if known else ""
         title = f"{'  ' * metric.yardstick}{metric.title}"
         lines.append(
             f"{title:30s}{scores[name]:10.4g}  {error:16s} {metric.note}"
@@ -270,32 +304,38 @@ def format_scores(scores: dict[str, float | None]) -> str:
 def _predict(model, builder, trajectories, image, batch):
     """First states, errors [batch, time] by predictor, valid times by it.
 
-    The predictors are the model, the mean image, the frozen first frame and
-    the noise floor, the expected frame given the true state.
+    The predictors are the model, the mean image, the frozen first frame and,
+    where the truth is known, the noise floor: the expected frame given the
+    true state.
     """
     states, errors, times = [], [], []
-    first = min(30, trajectories.video.shape[1] - 1)
+    known = data.has_truth(builder)
+    first = min(
+        30 if known else model.num_inference_frames,
+        trajectories.video.shape[1] - 1,
+    )
     for start in range(0, len(trajectories), batch):
         part = trajectories[start : start + batch]
         video = part.video / np.float32(255.0)
         state = model.infer(part.video)
         path = model.rollout(state, video.shape[1] - 1)
-        expected, own_error = _expected(builder, part, video)
         frames = {
             "model": model.decode(path).numpy(),
             "mean_image": np.broadcast_to(
                 image.astype(np.float32), video.shape
             ),
             "frozen_frame": np.broadcast_to(video[:, :1], video.shape),
-            "noise_floor": expected,
         }
+        if known:
+            frames["noise_floor"], own_error = _expected(builder, part, video)
         errors.append(
             {
                 name: metrics.pixel_mse_per_frame(video, each)
                 for name, each in frames.items()
             }
         )
-        errors[-1]["noise_floor"] -= own_error
+        if known:
+            errors[-1]["noise_floor"] -= own_error
         times.append(
             {
                 name: metrics.valid_prediction_time(
@@ -328,26 +368,24 @@ def _expected(builder, part, video):
 
 
 def _scores(errors):
-    excess = errors["model"] - errors["noise_floor"]
-    scores = _means(
-        {error_key(name): error for name, error in errors.items()}
-        | {"excess_mse_e4": excess}
-    )
+    known = {error_key(name): error for name, error in errors.items()}
+    if "noise_floor" in errors:
+        known["excess_mse_e4"] = errors["model"] - errors["noise_floor"]
+    scores = _means(known)
     baseline = errors["mean_image"].mean(axis=1)
     for name, key in (
         ("model", "test_fvu"),
         ("noise_floor", "noise_floor_fvu"),
     ):
-        scores[key] = metrics.fvu(errors[name].mean(axis=1), baseline)
+        if name in errors:
+            scores[key] = metrics.fvu(errors[name].mean(axis=1), baseline)
     return scores
 
 
-def _forecast(errors, test):
-    """Mean errors of the frames from _FORECAST_START on."""
-    video = test.video[:, _FORECAST_START - 1 :] / np.float32(255.0)
-    errors = {
-        name: error[:, _FORECAST_START:] for name, error in errors.items()
-    }
+def _forecast(errors, test, first):
+    """Mean errors of the frames from `first` on."""
+    video = test.video[:, first - 1 :] / np.float32(255.0)
+    errors = {name: error[:, first:] for name, error in errors.items()}
     still = np.broadcast_to(video[:, :1], video[:, 1:].shape)
     errors["frozen_frame"] = metrics.pixel_mse_per_frame(video[:, 1:], still)
     return _means(
@@ -369,7 +407,9 @@ def _means(errors):
     return scores
 
 
-def energy_scores(along: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def energy_scores(
+    along: np.ndarray, truth: np.ndarray | None
+) -> dict[str, float]:
     """How well a learned energy is kept, and follows the true one.
 
     The scores are:
@@ -384,7 +424,7 @@ def energy_scores(along: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
     Args:
       along: Learned energies, [batch, time].
-      truth: True energies, [batch].
+      truth: True energies, [batch]; None leaves out what compares with them.
     """
     # Of equal numbers a mean in float32 may be another one, and their spread
     # then above 0.
@@ -394,9 +434,10 @@ def energy_scores(along: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     if along[:, 0].std() > 0:
         drift, stderr = metrics.mean_and_stderr(metrics.energy_drift(along))
         share = variance / along[:, 0].var()
-        r2 = metrics.r_squared(along[:, 0], truth)
-        rank = metrics.rank_correlation(along[:, 0], truth)
-    return {
+        if truth is not None:
+            r2 = metrics.r_squared(along[:, 0], truth)
+            rank = metrics.rank_correlation(along[:, 0], truth)
+    scores = {
         "energy_variance": variance,
         "energy_r2": r2,
         "energy_rank": rank,
@@ -404,15 +445,20 @@ def energy_scores(along: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "energy_drift_stderr": stderr,
         "energy_variance_share": share,
     }
+    if truth is None:
+        del scores["energy_r2"], scores["energy_rank"]
+    return scores
 
 
 def _energies(model, test, path):
     along = model.energy(path).numpy()
-    return energy_scores(along, test.energy), {
+    arrays = {
         "learned_energy_along": along[:_NUM_SHOWN],
-        "energy_true": test.energy,
         "energy_learned": along[:, 0],
     }
+    if test.energy is not None:
+        arrays["energy_true"] = test.energy
+    return energy_scores(along, test.energy), arrays
 
 
 def _reversal(model, states, path):
@@ -461,6 +507,40 @@ def _other_speed(model, builder, test, states, name):
     }
 
 
+def _recorded_backward(model, test):
+    """Error of a rollout from the last frames back to the first recorded."""
+    part = test[:_NUM_OTHER_SPEED].video
+    start = part.shape[1] - model.num_inference_frames
+    if start < 1:
+        return {}, {}
+    path = model.rollout(model.infer(part[:, start:]), start, -model.dt)
+    drawn, recorded = model.decode(path).numpy(), part[:, start::-1]
+    error = metrics.pixel_mse_per_frame(recorded / np.float32(255.0), drawn)
+    return _means({"recorded_backward_mse_e4": error}), {
+        "truth_backward": recorded[:_NUM_SHOWN],
+        "model_backward": to_uint8(drawn[:_NUM_SHOWN]),
+    }
+
+
+def _valid_times(times):
+    """Median valid times by predictor."""
+    return {
+        "valid_prediction_time"
+        + ("" if name == "model" else f"_{name}"): np.median(frames)
+        for name, frames in times.items()
+    }
+
+
+def _check_dt(model, builder):
+    dt = data.seconds_per_frame(builder)
+    if not np.isclose(model.dt, dt, rtol=1e-4):
+        raise ValueError(
+            "Model and data must have the same seconds per frame. Received: "
+            f"dt={model.dt:g} and videos of {dt:g}; train on these videos, or "
+            "give them the frame rate or stride of the model's."
+        )
+
+
 def _extrapolation(model, builder, image):
     """Far past the training horizon: errors and median valid times."""
     if "test_long" not in builder.info.splits:
@@ -474,9 +554,6 @@ def _extrapolation(model, builder, image):
         for frames in LONG_FRAMES:
             if frames <= error.shape[1]:
                 scores[f"{key}_at_{frames}"] = 1e4 * error[:, :frames].mean()
-    for name, frames in times.items():
-        suffix = "" if name == "model" else f"_{name}"
-        scores[f"valid_prediction_time{suffix}"] = np.median(frames)
-    return scores, {
+    return scores | _valid_times(times), {
         f"long_{name}": x.mean(axis=0) for name, x in errors.items()
     }

@@ -54,6 +54,23 @@ def load_truth(builder: Any, num_videos: int = _NUM_VIDEOS) -> LawTruth:
     )
 
 
+def recorded_truth(
+    video: np.ndarray, num_inference_frames: int
+) -> LawTruth | None:
+    """What recorded videos alone can tell: the motion before their last frames.
+
+    Args:
+      video: uint8 [batch, time, height, width, channels].
+      num_inference_frames: int. Frames that a state is inferred from.
+    Returns: LawTruth of the last so many frames, without energies, and of the
+      frames before them, last first. None if there are none.
+    """
+    start = video.shape[1] - num_inference_frames
+    if start < 1:
+        return None
+    return LawTruth(video[:, start:], None, video[:, start::-1])
+
+
 def law_measures(model: VideoModel, truth: LawTruth) -> dict[str, float]:
     """Measures at which a memory of the frames fails.
 

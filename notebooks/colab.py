@@ -20,7 +20,7 @@ import sys
 
 if "google.colab" in sys.modules:
     packages = [
-        "hgn-tf[nhf] @ git+PROJECT_URL",
+        "hgn-tf[nhf,video] @ git+PROJECT_URL",
         "importlib_resources",
         "protobuf>=6.31.1,<7",
     ]

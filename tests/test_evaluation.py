@@ -187,6 +187,8 @@ def test_text_names_standard_errors_and_leaves_out_what_is_not_there():
     (line,) = text.splitlines()
     assert line.startswith("test MSE x 1e4") and "1  (s.e. 0.125)" in line
     assert "+-" not in text
+    alone = {"test_mse_e4": 1.0, "test_mse_e4_stderr": np.nan}
+    assert "s.e." not in format_scores(alone)
 
 
 def test_titles_are_told_apart_and_end_no_table_cell():

@@ -19,6 +19,7 @@ HGN_ORDER = [
     "metrics",
     "densities",
     "data",
+    "inspection",
     "files",
     "prior",
     "presets",

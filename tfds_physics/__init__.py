@@ -3,12 +3,15 @@
     systems -> video: render -> examples -> builder ==TFDS==> tfds.load
                       render <- reading: from frames back to states
     systems -> hnn: tasks -> builders               ==TFDS==> tfds.load
+    your files -> folder: recordings -> builder     ==TFDS==> VideoFolder
 
 Importing this package registers the datasets, and what draws them for
 `tfds.show_examples`, without loading TensorFlow.
 """
 
 from tfds_physics import pictures
+from tfds_physics.folder.builder import VideoFolder
+from tfds_physics.folder.example import film_pendulum
 from tfds_physics.hnn.builders import StateConfig
 from tfds_physics.hnn.pixel_pendulum import HNNPixelPendulum
 from tfds_physics.hnn.real_pendulum import HNNRealPendulum
@@ -40,7 +43,9 @@ __all__ = [
     "Recipe",
     "StateConfig",
     "System",
+    "VideoFolder",
     "expected_video",
+    "film_pendulum",
     "make_examples",
     "parse_beam_options",
     "read_frames",

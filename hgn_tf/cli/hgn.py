@@ -2,22 +2,24 @@
 
 import argparse
 import pathlib
+import re
 import sys
 from collections.abc import Callable
 
 import numpy as np
+import tensorflow_datasets as tfds
 from matplotlib.figure import Figure
 
 import tfds_physics
 from hgn_tf import data, evaluation, files, presets
 from hgn_tf.experiments import runs
-from hgn_tf.experiments.hgn import beyond, figures, study, train
+from hgn_tf.experiments.hgn import beyond, figures, own, study, train
 from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, Config, make_config
 from hgn_tf.experiments.hgn.table import in_budget, make_tables
 from hgn_tf.models.hgn import HGN
 from hgn_tf.viz import explore
 from hgn_tf.viz import figures as plots
-from hgn_tf.viz.gif import side_by_side, to_uint8, write_gif
+from hgn_tf.viz.gif import GUTTER, side_by_side, to_uint8, write_gif
 
 _DEMO = ("physics_pendulum/small_clean", "demo", "runs/demo")
 _SHOWN = 2  # trajectories of the showcase
@@ -28,6 +30,20 @@ _FRESH = 1_000_000
 # is far above takes all memory, or no end.
 _MOST_FRAMES = 4000
 _FARTHEST = 1000  # in frames of the dataset
+# The budgets of a run that names none: on a dataset, and on your own videos.
+_BUDGET, _OWN_BUDGET = "flat", "demo"
+# Options of your own videos: name, type, meaning.
+_OWN = (
+    ("image_size", str, "height x width such as 48x64, or one number"),
+    ("channels", int, "3 for colour, 1 for grey"),
+    ("fps", float, "frames per second, instead of what the files say"),
+    ("stride", int, "keep every so many frames"),
+    ("clip_frames", int, "frames per clip"),
+    ("overlap", int, "frames that clips of train share"),
+    ("fit", str, "letterbox (default) or crop, to another shape of frames"),
+    ("split_seed", int, "seed of the splits"),
+)
+_SHEET_ROWS, _SHEET_COLUMNS = 6, 10
 
 
 def add(
@@ -67,8 +83,15 @@ def add(
     sub = command(
         "train", _train, "train an HGN, or go on where it was", data_dir=True
     )
-    sub.add_argument("dataset", help="such as physics_pendulum/small")
-    sub.add_argument("--budget", default="flat", help=f"one of {list(BUDGETS)}")
+    sub.add_argument(
+        "dataset",
+        help="such as physics_pendulum/small, or a folder or file of videos",
+    )
+    sub.add_argument(
+        "--budget",
+        help=f"one of {list(BUDGETS)}; {_BUDGET} if left out, of your own "
+        f"videos {_OWN_BUDGET}",
+    )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=pathlib.Path, help="the run's folder")
     sub.add_argument(
@@ -85,6 +108,21 @@ def add(
         help="change a setting of the budget, such as num_steps=2000 or "
         "sample=false",
     )
+    _add_own(sub)
+
+    sub = command(
+        "inspect",
+        _inspect,
+        "say what a folder or file of videos holds, and propose settings",
+        data_dir=True,
+    )
+    sub.add_argument("path", type=pathlib.Path, metavar="FOLDER_OR_FILE")
+    sub.add_argument(
+        "--out",
+        type=pathlib.Path,
+        help="a PNG with frames of some clips; NAME-clips.png if left out",
+    )
+    _add_own(sub)
 
     sub = command(
         "evaluate", _evaluate, "score a run and write its report", data_dir=True
@@ -110,6 +148,7 @@ def add(
     writing(sub, (".gif",))
 
     sub = of_a_model("rollout", _rollout, "roll a model's states out, as a GIF")
+    sub.add_argument("--data-dir", help="TFDS's folder")
     sub.add_argument(
         "--dt", type=float, help="seconds a step; negative goes back"
     )
@@ -126,7 +165,10 @@ def add(
         help="normal, z ~ N(0, 1), or learned, if the model has one",
     )
 
-    of_a_model("showcase", _showcase, "truth and model at three speeds, a GIF")
+    sub = of_a_model(
+        "showcase", _showcase, "truth and model at three speeds, a GIF"
+    )
+    sub.add_argument("--data-dir", help="TFDS's folder")
     of_a_model(
         "explore",
         _explore,
@@ -183,6 +225,39 @@ def add(
     )
 
 
+def _add_own(sub):
+    group = sub.add_argument_group("your own videos")
+    for name, kind, meaning in _OWN:
+        group.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, help=meaning
+        )
+    group.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out files that cannot be used, and list them",
+    )
+
+
+def _own_settings(options):
+    """Settings of VideoFolder that were given."""
+    given = {name: getattr(options, name) for name, *_ in _OWN}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "image_size" in given:
+        text = given["image_size"]
+        match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+        if not match:
+            raise ValueError(
+                "--image-size must be height x width, such as 48x64, or one "
+                f"number. Received: {text!r}."
+            )
+        given["image_size"] = int(match[1]), int(match[2] or match[1])
+    if "split_seed" in given:
+        given["seed"] = given.pop("split_seed")
+    if options.skip_bad:
+        given["skip_bad"] = True
+    return given
+
+
 def _count(text):
     """A number of things on the command line, at least one."""
     count = int(text)
@@ -215,17 +290,77 @@ def _train(options):
             f"direct_num_workers={options.workers},direct_running_mode="
             f"multi_processing`. Received: --workers {options.workers}."
         )
-    config = make_config(
-        options.dataset,
-        options.budget,
-        seed=options.seed,
-        **runs.parse_settings(
-            options.set, Config, fixed=("dataset", "budget", "seed")
-        ),
+    settings = runs.parse_settings(
+        options.set, Config, fixed=("dataset", "budget", "seed")
     )
-    name = "-".join([*options.dataset.split("/"), options.budget])
+    dataset, budget = options.dataset, options.budget or _BUDGET
+    own_settings = _own_settings(options)
+    known = dataset.partition("/")[0] in (*data.DATASETS, "video_folder")
+    if not known and pathlib.Path(dataset).exists():
+        budget = options.budget or _OWN_BUDGET
+        builder = data.open_videos(dataset, options.data_dir, **own_settings)
+        dataset = data.dataset_name(builder)
+        settings = _proposed(builder, budget) | settings
+    elif own_settings:
+        raise ValueError(
+            f"The options {sorted(own_settings)} are for a folder or file of "
+            f"videos. Received: {dataset}."
+        )
+    config = make_config(dataset, budget, seed=options.seed, **settings)
+    name = "-".join([*dataset.split("/"), budget])
     run_dir = options.out or pathlib.Path("runs") / f"{name}-{options.seed}"
     _train_and_evaluate(config, run_dir, options.data_dir, options.beam_options)
+
+
+def _proposed(builder, budget):
+    """Says what was found; the settings that are proposed for it."""
+    found = own.find(builder)
+    print(own.describe(builder, found))
+    _tell_problems(builder)
+    settings = {
+        name: proposal.value for name, proposal in own.propose(found).items()
+    }
+    shortest = BUDGETS.get(budget, {}).get("shortest_window", 0)
+    if shortest > settings["num_inference_frames"]:
+        settings["shortest_window"] = 0
+    print("settings: " + " ".join(f"{k}={v}" for k, v in settings.items()))
+    return settings
+
+
+def _inspect(options):
+    out = options.out or pathlib.Path(
+        f"{options.path.resolve().stem}-clips.png"
+    )
+    files.check_place(out, (".png",))
+    builder = data.open_videos(
+        options.path,
+        options.data_dir,
+        **_own_settings(options) | {"skip_bad": True},
+    )
+    found = own.find(builder)
+    print(own.describe(builder, found))
+    _tell_problems(builder)
+    print(f"\nproposed, and what `hgn-tf train {options.path}` takes:")
+    for name, proposal in own.propose(found).items():
+        setting = f"{name}={proposal.value}"
+        print(f"  --set {setting:26s} {proposal.why}")
+    some = builder.as_dataset(split=f"train[:{_SHEET_ROWS}]")
+    clips = {
+        example["id"].decode(): example["video"]
+        for example in tfds.as_numpy(some)
+    }
+    every = max(1, round(found.num_frames / _SHEET_COLUMNS))
+    figure = plots.film_strip(clips, every, found.dt)
+    with files.replacing(out) as partial:
+        figure.savefig(partial, dpi=200, bbox_inches="tight")
+    print(f"\nwrote {out}: frames of {len(clips)} clips of train")
+
+
+def _tell_problems(builder):
+    for name, why in builder.problems.items():
+        print(f"left out {name}: {why}")
+    if builder.others:
+        print(f"no videos: {', '.join(builder.others)}")
 
 
 def _demo(options):
@@ -290,8 +425,20 @@ def _load(name):
     return config.dataset, model
 
 
+def _with_truth(dataset, data_dir=None):
+    """The builder of simulated videos, which can be drawn at any time."""
+    builder = data.get_builder(dataset, data_dir)
+    if not data.has_truth(builder):
+        raise ValueError(
+            "This command draws the true motion, which of your own videos is "
+            f"not known. Received: {dataset}; `hgn-tf inspect`, `rollout` and "
+            "`explore` do without."
+        )
+    return builder
+
+
 def _preview(options):
-    builder = data.get_builder(options.dataset, options.data_dir)
+    builder = _with_truth(options.dataset, options.data_dir)
     examples = tfds_physics.make_examples(builder.recipe, "train", range(4))
     plots.preview(
         np.stack([example["video"] for example in examples]),
@@ -305,8 +452,11 @@ def _preview(options):
 def _rollout(options):
     _check_frames(options.examples, options.steps)
     dataset, model = _load(options.model)
-    builder = data.get_builder(dataset)
+    builder = data.get_builder(dataset, options.data_dir)
     dt = model.dt if options.dt is None else options.dt
+    if not data.has_truth(builder):
+        _roll_own(options, builder, model, dt)
+        return
     farthest = _FARTHEST * builder.recipe.dt
     if abs(dt) * options.steps > farthest:
         raise ValueError(
@@ -323,6 +473,21 @@ def _rollout(options):
     truth = data.true_video(builder, test, times)
     _write_rows(options.out, [truth, model.decode(path).numpy()])
     print(f"wrote {options.out}: the true motion above, the model below")
+
+
+def _roll_own(options, builder, model, dt):
+    """Of recorded videos: those of test above, grey where they end."""
+    test = data.load_split(builder, "test", options.examples).video
+    path = model.rollout(model.infer(test), options.steps, dt)
+    rows, said = [model.decode(path).numpy()], "the model"
+    if dt == model.dt:
+        recorded = np.full(rows[0].shape, GUTTER, np.uint8)
+        length = min(recorded.shape[1], test.shape[1])
+        recorded[:, :length] = test[:, :length]
+        rows.insert(0, recorded)
+        said = "the recorded frames above, the model below"
+    _write_rows(options.out, rows)
+    print(f"wrote {options.out}: {said}")
 
 
 def _sample(options):
@@ -352,7 +517,7 @@ def _check_frames(num_videos, num_steps):
 
 def _showcase(options):
     dataset, model = _load(options.model)
-    builder = data.get_builder(dataset)
+    builder = _with_truth(dataset, options.data_dir)
     fresh = data.make_trajectories(
         builder.recipe, "test", range(_FRESH, _FRESH + _SHOWN)
     )

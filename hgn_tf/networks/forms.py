@@ -203,7 +203,7 @@ def _height_and_width(image_size):
         sides = (image_size, image_size)
     fits = isinstance(sides, Sequence) and len(sides) == 2
     if not fits or not all(
-        isinstance(side, numbers.Integral) and 8 <= side <= 256
+        isinstance(side, numbers.Integral) and 8 <= int(side) <= 256
         for side in sides
     ):
         raise ValueError(

@@ -166,7 +166,7 @@ def _readings(metrics):
             "note": metric.note,
         }
         for name, metric in METRICS.items()
-        if metric.brief and name in metrics
+        if metric.is_shown(metrics) and name in metrics
     ]
 
 
@@ -179,8 +179,9 @@ def _motions(arrays, metrics):
         truth, model = arrays[f"truth_{name}"], arrays[f"model_{name}"]
         dt = float(arrays["dt"]) * speed.factor
         every = max(1, math.ceil(truth.shape[1] / MAX_STRIP_FRAMES))
+        above = "truth" if error_key("noise_floor") in metrics else "recorded"
         strip = figures.film_strip(
-            {"truth": truth[0], "model": model[0]}, every=every, dt=dt
+            {above: truth[0], "model": model[0]}, every=every, dt=dt
         )
         rows = [side_by_side(truth), side_by_side(model)]
         given = int(arrays.get("num_inference_frames", 0))
@@ -188,7 +189,9 @@ def _motions(arrays, metrics):
             {
                 "name": name,
                 "title": speed.title.capitalize(),
-                "mse": metrics.get(speed.metric),
+                "mse": metrics.get(
+                    speed.metric, metrics.get(f"recorded_{speed.metric}")
+                ),
                 "strip": _svg(strip),
                 "player": _player(rows, dt, given if name == "forward" else 0),
             }

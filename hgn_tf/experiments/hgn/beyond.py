@@ -208,6 +208,7 @@ def measure(
     no_cost = dict(wall_seconds=0.0, cpu_seconds=0.0, peak_memory_mb=0.0)
     if config.source in CONTROLS:
         video = _control(config, recipe, some)
+        assert some.energy is not None  # of simulated videos it is known
         found = motions.judge(recipe, video, some.energy, recipe.dt)
         return {f"inferred_{k}": x for k, x in found.items()}, no_cost
     model, costs = _load(config.source)
@@ -247,6 +248,7 @@ def _control(config, recipe, some):
     part = data.make_trajectories(
         recipe, "test", range(_FRESH, _FRESH + config.num_samples)
     )
+    assert part.q is not None
     video = data.expected_frames_of(recipe, part.q)[0]
     if config.source == "mean_image":
         image = some.video.mean(axis=(0, 1)) / 255.0

@@ -8,8 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-import tfds_physics
-from hgn_tf import data, losses, networks
+from hgn_tf import data, inspection, losses, networks
 from hgn_tf.experiments import runs
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.hnn import HNN
@@ -180,6 +179,10 @@ BUDGETS: dict[str, _Settings] = {
     },
 }
 
+# Seconds per frame that the settings were found with. Another dt is brought to
+# it by a factor of H, so that the first motion per frame is the same.
+_USUAL_DT = 0.125
+
 _LOWEST = {
     "filters": 1,
     "latent_size": 0,
@@ -292,7 +295,7 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
     return config
 
 
-def check_config(config: Config, builder: tfds_physics.PhysicsVideo) -> None:
+def check_config(config: Config, builder: data.Builder) -> None:
     """Checks of a run all that can be checked before its dataset is made.
 
     Args:
@@ -300,11 +303,14 @@ def check_config(config: Config, builder: tfds_physics.PhysicsVideo) -> None:
       builder: Builder of its dataset, prepared or not.
     Raises: ValueError: if the settings fit no model, or not the dataset.
     """
-    recipe = builder.recipe
-    highest = {"batch_size": builder.builder_config.sizes["train"]}
+    highest = {
+        "batch_size": builder.builder_config.sizes["train"]
+        if data.has_truth(builder)
+        else builder.info.splits["train"].num_examples
+    }
     if config.model == "hgn":
-        highest["num_inference_frames"] = recipe.num_frames
-        highest["num_decoded_frames"] = len(recipe.times("train"))
+        highest["num_inference_frames"] = data.frames_per_video(builder)
+        highest["num_decoded_frames"] = data.frames_per_video(builder, "train")
     for name, limit in highest.items():
         if getattr(config, name) > limit:
             raise ValueError(
@@ -319,7 +325,7 @@ def check_config(config: Config, builder: tfds_physics.PhysicsVideo) -> None:
         )
     _learning_rate(config)
     # The tolerance on data that are not there yet does not matter here.
-    _put_together(config, recipe, config.tolerance, 1.0)
+    _put_together(config, builder, config.tolerance, 1.0)
 
 
 def train_command(config: Config, run_dir: pathlib.Path) -> str:
@@ -340,48 +346,59 @@ def train_command(config: Config, run_dir: pathlib.Path) -> str:
     )
 
 
-def make_model(
-    config: Config, builder: tfds_physics.PhysicsVideo
-) -> HGN | PixelHNN:
+def make_model(config: Config, builder: data.Builder) -> HGN | PixelHNN:
     """The compiled and built model of a run.
 
     Raises:
       ValueError: if there is no such model or form.
       ValueError: if a constant image meets the tolerance.
     """
-    recipe = builder.recipe
     measured = (
         measure_data(builder, config.tolerance)
         if config.model == "hgn"
         else (config.tolerance, 1.0)
     )
-    model = _put_together(config, recipe, *measured)
+    model = _put_together(config, builder, *measured)
     model.compile(keras.optimizers.Adam(_learning_rate(config)))
-    size = recipe.image_size
-    model.build((None, recipe.num_frames, size, size, 3))
+    frames = data.frames_per_video(builder)
+    model.build((None, frames, *data.frame_shape(builder)))
     return model
 
 
-def _put_together(config, recipe, tolerance, unit):
+def _put_together(config, builder, tolerance, unit):
     """The model, neither compiled nor built."""
     if config.model == "hgn":
-        return _make_hgn(config, recipe, tolerance, unit)
+        return _make_hgn(config, builder, tolerance, unit)
     if config.model == "pixel_hnn":
-        return _make_pixel_hnn(config, recipe)
+        return _make_pixel_hnn(config, builder)
     raise ValueError(
         "`model` must be one of ['hgn', 'pixel_hnn']. Received: "
         f"{config.model!r}."
     )
 
 
-def _make_hgn(config, recipe, tolerance, unit):
-    size = config.latent_size or recipe.system.dof
+def _degrees_of_freedom(config, builder):
+    if not data.has_truth(builder):
+        raise ValueError(
+            "The degrees of freedom of your own videos are not known: an HGN "
+            "needs a `latent_size` above 0, and a pixel HNN cannot be told. "
+            f"Received: model={config.model}, latent_size="
+            f"{config.latent_size}; --set latent_size=16."
+        )
+    return builder.recipe.system.dof
+
+
+def _make_hgn(config, builder, tolerance, unit):
+    size = config.latent_size or _degrees_of_freedom(config, builder)
+    *sides, channels = data.frame_shape(builder)
+    dt = data.seconds_per_frame(builder)
     dtype = picture_dtype(config)
     parts = _networks(
         config.form,
         {
             "paper": lambda: networks.paper_networks(
-                recipe.image_size,
+                sides,
+                channels,
                 filters=config.filters,
                 latent_channels=size,
                 block_activation="sigmoid" if config.block_sigmoid else None,
@@ -390,13 +407,16 @@ def _make_hgn(config, recipe, tolerance, unit):
                 learned_kinetic=config.learned_kinetic,
                 picture_dtype=dtype,
                 position_net=config.positions > 0,
+                rate=_USUAL_DT / dt,
             ),
             "flat": lambda: networks.flat_networks(
-                recipe.image_size,
+                sides,
+                channels,
                 latent_size=size,
                 kinetic_units=(128, 128) if config.learned_kinetic else (),
                 grey_start=config.grey_start,
                 position_net=config.positions > 0,
+                rate=_USUAL_DT / dt,
             ),
         },
     )
@@ -418,7 +438,7 @@ def _make_hgn(config, recipe, tolerance, unit):
         reversible=config.reversible and config.agreement > 0,
         positions=unit * config.positions,
         integrator=config.integrator,
-        dt=recipe.dt,
+        dt=dt,
         stochastic=config.sample,
         geco=losses.Geco(tolerance, limits=(0.01, config.geco_limit)),
         seed=config.seed,
@@ -448,16 +468,18 @@ def picture_dtype(config: Config) -> str:
     return "mixed_bfloat16" if choices[config.half_precision] else "float32"
 
 
-def _make_pixel_hnn(config, recipe):
-    size, latent_size = recipe.image_size, 2 * recipe.system.dof
+def _make_pixel_hnn(config, builder):
+    latent_size = 2 * _degrees_of_freedom(config, builder)
+    *sides, channels = data.frame_shape(builder)
     parts = _networks(
         config.form,
         {
             "dense": lambda: networks.dense_pair_networks(
-                (2, size, size, 3), latent_size
+                (2, *sides, channels), latent_size
             ),
             "conv": lambda: networks.conv_pair_networks(
-                size,
+                sides,
+                channels,
                 filters=config.filters,
                 latent_size=latent_size,
                 # With sigmoids between blocks it stayed at the mean image.
@@ -467,7 +489,8 @@ def _make_pixel_hnn(config, recipe):
     )
     # Paper: weight decay of 1e-5, on what is not said. Here not on H: its
     # share of the loss pulls less than the decay, which took it to 0.
-    return PixelHNN(**parts, dynamics=HNN(), dt=recipe.dt, seed=config.seed)
+    dt = data.seconds_per_frame(builder)
+    return PixelHNN(**parts, dynamics=HNN(), dt=dt, seed=config.seed)
 
 
 def _networks(form, forms):
@@ -496,12 +519,13 @@ def _learning_rate(config):
 
 
 def measure_data(
-    builder: tfds_physics.PhysicsVideo, above_floor: float
+    builder: data.Builder, above_floor: float
 ) -> tuple[float, float]:
     """GECO's tolerance for a dataset, and what the mean image costs with it.
 
     The tolerance is the noise floor and a margin. The mean image's cost is its
-    reconstruction term, error / (2 tolerance).
+    reconstruction term, error / (2 tolerance). Of your own videos the floor is
+    the noise of still pixels, see `inspection.noise_variance`.
 
     Args:
       builder: Prepared builder of `tfds_physics`.
@@ -514,7 +538,9 @@ def measure_data(
     video = some.video / np.float32(255.0)
     mean_image = float(np.square(video - video.mean(axis=(0, 1))).mean())
     floor = 0.0
-    if builder.recipe.noise:
+    if not data.has_truth(builder):
+        floor = inspection.noise_variance(some.video)
+    elif builder.recipe.noise:
         floor = float(data.expected_frames(builder, some, 16)[1].mean())
     if not 0 < above_floor < mean_image - floor:
         raise ValueError(

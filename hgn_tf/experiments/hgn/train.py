@@ -63,9 +63,12 @@ def train(
         if "validation" in builder.info.splits
         else None
     )
-    law = []
+    law, truth = [], None
     if "validation_long" in builder.info.splits:
         truth = validation.load_truth(builder)
+    elif held_out is not None and not data.has_truth(builder):
+        truth = validation.recorded_truth(held_out, model.num_inference_frames)
+    if truth is not None:
         law.append(validation.LawValidation(truth))
         yardsticks = validation.yardsticks(truth, data.mean_image(builder))
         progress(

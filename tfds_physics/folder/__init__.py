@@ -1,0 +1,1 @@
+"""Videos of your own as a TFDS dataset."""
