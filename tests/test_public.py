@@ -101,6 +101,7 @@ PROTOCOL = {
     "compile_from_config",
     "compute_loss",
     "compute_output_shape",
+    "compute_output_spec",
     "from_config",
     "get_build_config",
     "get_config",

@@ -95,6 +95,8 @@ def export(
     archive.write_out(filepath, verbose=verbose is None or verbose)
 
 
-def spec(name: str, shape: tuple | list = (), dtype: str = "int32"):
+def spec(
+    name: str, shape: tuple | list = (), dtype: str = "int32"
+) -> tf.TensorSpec:
     """The spec of an input of an endpoint; a whole number by default."""
     return tf.TensorSpec(shape, dtype, name)
