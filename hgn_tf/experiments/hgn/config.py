@@ -148,9 +148,11 @@ BUDGETS: dict[str, _Settings] = {
     "cpu": {**_CPU, "num_steps": 8000},
     "flat": {
         **_LAW,
-        "num_steps": 12_000,
+        "num_steps": 8000,
         "shortest_window": 10,
         "reversible": True,
+        "anchor": "random",
+        "rollout_steps": 20,
     },
     "conv": {
         **_LAW,
