@@ -5,6 +5,8 @@ import pathlib
 import pytest
 
 from hgn_tf.experiments import runs
+from hgn_tf.experiments.hgn import config as hgn_config
+from hgn_tf.experiments.hgn import study as hgn_study
 from hgn_tf.experiments.hgn import table as hgn_table
 from hgn_tf.experiments.hnn import config as hnn_config
 from hgn_tf.experiments.hnn import table as hnn_table
@@ -17,6 +19,20 @@ RESULTS = pathlib.Path(__file__).parent.parent.parent / "results"
 def table_1():
     return hgn_table.format_tables(
         *hgn_table.read_results(RESULTS, "cpu").values()
+    )
+
+
+def table_1_flat():
+    return hgn_table.format_tables(
+        *hgn_table.read_results(RESULTS, "flat").values()
+    )
+
+
+def study():
+    return hgn_study.format_study(
+        runs.read_results(
+            RESULTS / "ablation", hgn_config.Config, hgn_table.VARYING
+        )
     )
 
 
@@ -36,6 +52,8 @@ def nhf(name):
     "name, text",
     [
         ("table1", table_1),
+        ("table1_flat", table_1_flat),
+        ("ablation", study),
         ("hnn_table", hnn),
         ("nhf_table", lambda: nhf("nhf_table")),
         ("nhf_study", lambda: nhf("nhf_study")),

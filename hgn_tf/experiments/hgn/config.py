@@ -231,7 +231,7 @@ TABLES = {"table1": VARIANTS, "table1_forecast": FORECAST}
 
 
 # The study of what brings a law: budget, and what a row changes in it.
-_FLAT_STUDY = {"num_steps": 5000}
+_FLAT_STUDY = {"num_steps": 5000, "anchor": "first", "rollout_steps": 0}
 _CONV_STUDY = {"num_steps": 3000}
 STUDY_SYSTEMS = ("pendulum", "two_body")
 STUDY: dict[str, tuple[str, _Settings]] = {
@@ -240,7 +240,10 @@ STUDY: dict[str, tuple[str, _Settings]] = {
     "no_positions": ("flat", {**_FLAT_STUDY, "positions": 0.0}),
     "neither": ("flat", {**_FLAT_STUDY, "agreement": 0.0, "positions": 0.0}),
     "windows_forward_only": ("flat", {**_FLAT_STUDY, "reversible": False}),
-    "random_anchor": ("flat", {**_FLAT_STUDY, "anchor": "random"}),
+    "random_anchor": (
+        "flat",
+        {**_FLAT_STUDY, "anchor": "random", "rollout_steps": 20},
+    ),
     "learned_kinetic": ("flat", {**_FLAT_STUDY, "learned_kinetic": True}),
     "multiplier_100": ("flat", {**_FLAT_STUDY, "geco_limit": 100.0}),
     "random_start": ("flat", {**_FLAT_STUDY, "grey_start": False}),

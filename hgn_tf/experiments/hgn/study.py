@@ -115,11 +115,11 @@ def format_study(results: Sequence[Result]) -> str:
     parts = [
         "# What brings a law",
         "Made by `hgn-tf table hgn --study`. The rows `flat` and `conv` are "
-        "the budgets of that name with fewer steps; each other row changes "
-        "what it is named after. Errors are mean squared errors per pixel, "
-        "times 1e4; those of 60, 120 and 240 frames are of the split "
-        "test_long, all frames counted. A memory of the frames has a low "
-        "excess and fails at all other columns.",
+        "the budgets of that name with fewer steps, `flat` from the first "
+        "frame; each other row changes what it is named after. Errors are "
+        "mean squared errors per pixel, times 1e4; those of 60, 120 and 240 "
+        "frames are of the split test_long, all frames counted. A memory of "
+        "the frames has a low excess and fails at all other columns.",
         "Each number is a mean over "
         f"{tables.describe_seeds(results)}. "
         '"+-" is the standard deviation over seeds; a number without it is of '

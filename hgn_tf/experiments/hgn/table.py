@@ -524,6 +524,8 @@ def _describe(config):
             f"{config['shortest_window'] or config['num_inference_frames']} "
             f"frames, reversible {config['reversible']}, anchor "
             f"{config['anchor']}"
+            + f", {config['rollout_steps']} steps from it"
+            * bool(config["rollout_steps"])
         )
     return (
         f"{text}, GECO's tolerance {config['tolerance']} above the noise floor "
