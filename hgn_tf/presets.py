@@ -6,7 +6,8 @@ Keras has for it: "hf://user/name". That takes the package `huggingface_hub`.
 A folder has config.json, the model as Keras writes it, and weights.npz, its
 weights and its learned prior, if it has one. Those that ship lie in `weights`,
 rounded to half precision, each with card.json, the result of its run: data,
-settings and measures. SHA256SUMS has the checksums of these files, as
+settings and measures. README.md says the same to a reader, with the header
+that the hub reads. SHA256SUMS has the checksums of these files, as
 `sha256sum --check SHA256SUMS` reads them.
 """
 
@@ -28,6 +29,7 @@ FOLDER = pathlib.Path(__file__).parent / "weights"
 _CONFIG, _WEIGHTS, _CARD = "config.json", "weights.npz", "card.json"
 _HUB = "hf://"
 _SUMS = "SHA256SUMS"
+_README = "README.md"
 _PRIOR = "prior_"  # What the names of a learned prior's arrays begin with.
 
 
@@ -133,7 +135,7 @@ def save(
     if isinstance(learned, StatePrior):  # That of an NHF is another thing.
         arrays |= {_PRIOR + key: x for key, x in learned.arrays().items()}
     weights = {key: _smallest(array) for key, array in arrays.items()}
-    names = [_SUMS, _CONFIG, _WEIGHTS]
+    names = [_SUMS, _README, _CONFIG, _WEIGHTS]
     if card is not None:
         names.insert(0, _CARD)
     with contextlib.ExitStack() as stack:
@@ -144,6 +146,8 @@ def save(
         }
         files.write_arrays(places[_WEIGHTS], weights)
         files.write_json(places[_CONFIG], config)
+        text = describe(type(model).__name__, card)
+        files.write_whole(places[_README], text.encode("utf-8"))
         if card is None:
             (folder / _CARD).unlink(missing_ok=True)
         else:
@@ -155,6 +159,47 @@ def save(
         ]
         files.write_whole(places[_SUMS], "".join(lines).encode("ascii"))
     return folder
+
+
+def describe(model_class: str, card: dict | None) -> str:
+    """The model card, Markdown: what a preset is, and how it is loaded.
+
+    Args:
+      model_class: Name of the class of the model.
+      card: Result of the model's run, or None.
+    """
+    lines = [
+        "---",
+        "library_name: keras",
+        "tags: [hamiltonian, physics, video, hgn-tf]",
+        "---",
+        f"# {model_class}",
+        "",
+        "A model of the package hgn-tf, for Keras on TensorFlow.",
+        "",
+        "```python",
+        "import hgn_tf",
+        "",
+        f'model = hgn_tf.{model_class}.from_preset("THIS_FOLDER")',
+        "```",
+    ]
+    if card is None:
+        return "\n".join([*lines, "", "It was saved without measures.", ""])
+    lines += [
+        "",
+        f"Trained on `{card.get('dataset')}` with the budget "
+        f"`{card.get('budget')}`, seed {card.get('seed')}.",
+        "Errors are mean squared errors per pixel, times 1e4 where the name "
+        "ends in e4.",
+        "",
+        "| measure | value |",
+        "| --- | --- |",
+    ]
+    for name, value in card.get("metrics", {}).items():
+        known = "none" if value is None else f"{value:.4g}"
+        lines.append(f"| {name} | {known} |")
+    lines += ["", "card.json has all settings.", ""]
+    return "\n".join(lines)
 
 
 def round_weights(model: keras.Model) -> None:
@@ -222,7 +267,7 @@ def _folder(preset):
 
 def _download(address):
     """The folder to which the files of a preset came from the hub."""
-    files_of_one = [_CONFIG, _WEIGHTS, _CARD, _SUMS]
+    files_of_one = [_CONFIG, _WEIGHTS, _CARD, _README, _SUMS]
     folder = _hub(address).snapshot_download(
         address.removeprefix(_HUB), allow_patterns=files_of_one
     )

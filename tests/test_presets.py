@@ -1,5 +1,6 @@
 """Trained models that ship: saved, loaded, and worth what their card says."""
 
+import hashlib
 import shutil
 import sys
 import types
@@ -56,6 +57,34 @@ def test_a_folder_gives_back_the_very_model(tmp_path, seed):
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(ValueError, match="has a card if it was saved with one"):
         presets.card(tmp_path / "mine")
+
+
+def test_a_preset_says_what_it_is_to_a_reader(tmp_path, seed):
+    measured = {"dataset": "mine", "metrics": {"fvu": 0.1234321, "r2": None}}
+    model = make_model()
+    model.save_to_preset(tmp_path / "mine", measured)
+    text = (tmp_path / "mine" / "README.md").read_text("utf-8")
+    assert text.startswith("---\nlibrary_name: keras\n")
+    assert 'hgn_tf.HGN.from_preset("THIS_FOLDER")' in text
+    assert "| fvu | 0.1234 |" in text and "| r2 | none |" in text
+    model.save_to_preset(tmp_path / "mine")
+    text = (tmp_path / "mine" / "README.md").read_text("utf-8")
+    assert "without measures" in text and "fvu" not in text
+
+
+@pytest.mark.parametrize("name", hgn_tf.list_presets())
+def test_a_preset_that_ships_has_its_card_and_whole_files(name):
+    folder = presets.FOLDER / name
+    text = (folder / "README.md").read_text("utf-8")
+    assert text == presets.describe("HGN", presets.card(name))
+    lines = (folder / "SHA256SUMS").read_text("ascii").splitlines()
+    sums = dict(reversed(line.split("  ")) for line in lines)
+    assert set(sums) == {path.name for path in folder.iterdir()} - {
+        "SHA256SUMS"
+    }
+    for file, expected in sums.items():
+        found = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+        assert found == expected, file
 
 
 def test_rounded_weights_take_half_the_room(tmp_path, seed):
