@@ -192,7 +192,13 @@ def test_a_lambda_of_a_stranger_is_not_run(model, tmp_path):
 def test_a_preset_keeps_its_sums(model, tmp_path):
     presets.save(model, tmp_path, {"dataset": "none"})
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["SHA256SUMS", "card.json", "config.json", "weights.npz"]
+    assert names == [
+        "README.md",
+        "SHA256SUMS",
+        "card.json",
+        "config.json",
+        "weights.npz",
+    ]
     # Saved without a card, it has none: not that of the model before.
     presets.save(model, tmp_path)
     with pytest.raises(ValueError, match="has a card if"):

@@ -338,8 +338,8 @@ def test_what_half_precision_became_is_read_from_the_model(setting, expected):
     config = configs.make_config(
         DATASET, "conv", half_precision=setting, filters=2
     )
-    recipe = data.get_builder(DATASET).recipe
-    model = configs._put_together(config, recipe, 1e-4, 1.0)
+    builder = data.get_builder(DATASET)
+    model = configs._put_together(config, builder, 1e-4, 1.0)
     assert train._picture_dtype(model) == expected
 
 
