@@ -351,8 +351,7 @@ def _inspect(options):
     }
     every = max(1, round(found.num_frames / _SHEET_COLUMNS))
     figure = plots.film_strip(clips, every, found.dt)
-    with files.replacing(out) as partial:
-        figure.savefig(partial, dpi=200, bbox_inches="tight")
+    plots.write_figure(out, figure, dpi=200, bbox_inches="tight")
     print(f"\nwrote {out}: frames of {len(clips)} clips of train")
 
 

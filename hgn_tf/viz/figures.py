@@ -65,7 +65,7 @@ STYLE = {
 
 
 def write_figure(
-    path: str | os.PathLike, figure: Figure, dpi: int = 100
+    path: str | os.PathLike, figure: Figure, dpi: int = 100, **kwargs
 ) -> pathlib.Path:
     """Writes a figure, whole or not at all.
 
@@ -73,11 +73,12 @@ def write_figure(
       path: Place of the picture, whose suffix says its format.
       figure: Figure.
       dpi: Dots per inch.
+      **kwargs: Further arguments of `Figure.savefig`.
     Returns: The path.
     """
     data = io.BytesIO()
     suffix = pathlib.Path(path).suffix
-    figure.savefig(data, format=suffix[1:].lower(), dpi=dpi)
+    figure.savefig(data, format=suffix[1:].lower(), dpi=dpi, **kwargs)
     return write_whole(path, data.getvalue())
 
 

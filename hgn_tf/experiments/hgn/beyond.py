@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hgn_tf import data, files, metrics, motions, presets, training
+from hgn_tf import data, metrics, motions, presets, training
 from hgn_tf.evaluation import LONG_FRAMES, Metric
 from hgn_tf.experiments import runs, tables
 from hgn_tf.experiments.hgn import train
@@ -284,8 +284,7 @@ def _new_motions(config, model, recipe, test, energy, picture):
         }
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure = plots.film_strip(shown, 3, recipe.dt)
-    with files.replacing(picture) as partial:
-        figure.savefig(partial, dpi=100, format="png")
+    plots.write_figure(picture, figure)
     return found
 
 
