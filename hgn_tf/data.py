@@ -4,8 +4,9 @@ With `tfds_physics` this is the only door to the true physics: models and
 measures see arrays.
 """
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,12 +15,14 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import tfds_physics
+from hgn_tf import records
 
 # What others call a builder, who import nothing of tfds_physics: one of
 # simulated videos, or of a folder of videos, made or read again by its name.
 Builder: TypeAlias = tfds_physics.PhysicsVideo | tfds.core.DatasetBuilder
 _OWN = tfds_physics.VideoFolder.name
 DATASETS = tuple(f"physics_{name}" for name in tfds_physics.SYSTEMS)
+_READERS = 16  # reads at a time of a dataset in a bucket
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,10 @@ def prepare(
     if not builder.data_path.exists():
         builder.download_and_prepare(download_config=config)
     builder.check_whole()
+    _check_format(builder)
+
+
+def _check_format(builder):
     file_format = builder.info.file_format
     if file_format is not tfds.core.FileFormat.TFRECORD:
         # TFDS streams no array_record, and of parquet 100 examples a file.
@@ -202,6 +209,10 @@ def training_batches(
     the seed and the step alone, so a resumed run sees the batches that the
     uninterrupted run would have seen.
 
+    Videos are read from the disk, each at its place, when their batch is due.
+    What is held in memory is that place and the number of each video in the
+    order: 16 bytes per video of the split.
+
     Args:
       builder: Prepared builder.
       batch_size: Number of videos per batch.
@@ -213,10 +224,12 @@ def training_batches(
 
     Returns:
       Dataset of uint8 [batch_size, time, height, width, channels], with as
-      many frames as the videos of the split have.
+      many frames as the videos of the split have. Inside of `intact(builder)`
+      an altered video is told in one line.
 
     Raises:
-      ValueError: If the split is smaller than a batch.
+      ValueError: If the split is smaller than a batch, its files are of
+        another format than tfrecord, or one of them is not whole.
     """
     size = builder.info.splits["train"].num_examples
     if not 1 <= batch_size <= size:
@@ -224,17 +237,11 @@ def training_batches(
             f"`batch_size` must be from 1 to {size}, the size of the split. "
             f"Received: {batch_size}."
         )
-    # The split is kept in memory as compressed bytes, so that every order can
-    # be taken up in its middle, and what is left out is never decompressed.
-    compressed = (
-        builder.as_dataset(
-            split="train", decoders={"video": tfds.decode.SkipDecoding()}
-        )
-        .map(lambda example: example["video"])
-        .batch(size)
-        .get_single_element()
+    _check_format(builder)
+    paths, shards, offsets = _places(builder, "train")
+    features = tfds.features.FeaturesDict(
+        {"video": builder.info.features["video"]}
     )
-    feature = builder.info.features["video"]
     frames = frames_per_video(builder, "train")
     shape = (frames, *frame_shape(builder))
 
@@ -244,10 +251,14 @@ def training_batches(
         )
         return tf.data.Dataset.from_tensor_slices(rows)
 
-    def decode(rows: tf.Tensor) -> tf.Tensor:
+    def read(row: tf.Tensor) -> tf.data.Dataset:
+        path = tf.gather(paths, tf.gather(shards, row))
+        return records.read_record(path, tf.gather(offsets, row))
+
+    def decode(examples: tf.Tensor) -> tf.Tensor:
         video = tf.map_fn(
-            feature.decode_example,
-            tf.gather(compressed, rows),
+            lambda example: features.deserialize_example(example)["video"],
+            examples,
             fn_output_signature=tf.uint8,
         )
         if reversed_videos:
@@ -259,14 +270,74 @@ def training_batches(
         return tf.ensure_shape(video, (batch_size, *shape))
 
     start_epoch, skipped = divmod(first_step * batch_size, size)
+    # One at a time is least work. Of a bucket each read is waited for.
+    side_by_side: dict[str, Any] = {"cycle_length": 1}
+    if not tfds_physics.preparation.is_local(builder.data_dir):
+        side_by_side = {
+            "cycle_length": _READERS,
+            "num_parallel_calls": _READERS,
+            "deterministic": True,
+        }
+    # On several machines each is to have its rows of every batch. By default
+    # TensorFlow would deal out records, before they are batched.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
     return (
         tf.data.Dataset.counter(start=start_epoch, step=1)
         .flat_map(order)
         .skip(skipped)
+        .interleave(read, **side_by_side)
         .batch(batch_size, drop_remainder=True)
         .map(decode)
         .prefetch(2)
+        .with_options(options)
     )
+
+
+def _places(builder, split):
+    """Files of a split; file and offset of each example, in TFDS's order."""
+    info = builder.info.splits[split]
+    paths, counts = info.filepaths, info.shard_lengths
+    shards = np.repeat(np.arange(len(paths), dtype=np.int32), counts)
+    offsets = np.concatenate(
+        [records.find_offsets(*each) for each in zip(paths, counts)]
+    )
+    # TFDS streams its files in turn. That their examples are numbered in this
+    # order, and not file after file, keeps batches what they always were.
+    stops = np.cumsum(counts)
+    order = (
+        tf.data.Dataset.from_tensor_slices((stops - counts, stops))
+        .interleave(tf.data.Dataset.range, cycle_length=16, block_length=16)
+        .batch(len(shards))
+        .get_single_element()
+        .numpy()
+    )
+    names = tf.constant([os.fspath(path) for path in paths])
+    return names, tf.constant(shards[order]), tf.constant(offsets[order])
+
+
+@contextlib.contextmanager
+def intact(builder: Builder) -> Iterator[None]:
+    """Tells in one line which file of a dataset was altered.
+
+    TensorFlow compares the checksum of each example that it reads, but its
+    error names no file. So the files are read once more to find it.
+
+    Args:
+      builder: Prepared builder, whose examples are read in the body.
+
+    Raises:
+      ValueError: If an example that was read is not what it was when it was
+        written, naming the file.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError:
+        for info in builder.info.splits.values():
+            records.check(info.filepaths)
+        raise
 
 
 def load_split(
@@ -287,6 +358,13 @@ def load_split(
     Raises:
       ValueError: If there is no such split, or `num_examples` is below 1.
     """
+    part = _part(builder, split, num_examples)
+    with intact(builder):
+        return _stack(list(tfds.as_numpy(builder.as_dataset(split=part))))
+
+
+def _part(builder, split, num_examples):
+    """TFDS's name of the first examples of a split."""
     if split not in builder.info.splits:
         raise ValueError(
             f"The split must be one of {list(builder.info.splits)}. "
@@ -297,12 +375,11 @@ def load_split(
         raise ValueError(
             f"`num_examples` must be at least 1. Received: {num_examples}."
         )
-    part = f"{split}[:{min(size, num_examples or size)}]"
-    return _stack(list(tfds.as_numpy(builder.as_dataset(split=part))))
+    return f"{split}[:{min(size, num_examples or size)}]"
 
 
 def split_batches(
-    builder: tfds_physics.PhysicsVideo,
+    builder: Builder,
     split: str,
     num_examples: int,
     batch_size: int = 250,
@@ -317,10 +394,12 @@ def split_batches(
         Defaults to 250.
 
     Returns:
-      Dataset of uint8 [batch, time, height, width, 3].
+      Dataset of uint8 [batch, time, height, width, channels].
+
+    Raises:
+      ValueError: If there is no such split, or `num_examples` is below 1.
     """
-    size = min(num_examples, builder.info.splits[split].num_examples)
-    videos = builder.as_dataset(split=f"{split}[:{size}]")
+    videos = builder.as_dataset(split=_part(builder, split, num_examples))
     return videos.map(lambda example: example["video"]).batch(batch_size)
 
 
@@ -363,9 +442,14 @@ def mean_image(builder: Builder, num_examples: int = 1000) -> np.ndarray:
     Returns:
       float64 [height, width, channels] in [0, 1].
     """
-    videos = load_split(builder, "train", num_examples).video
-    videos = videos[:, : frames_per_video(builder)]
-    return videos.mean(axis=(0, 1)) / 255.0
+    frames = frames_per_video(builder)
+    total, count = np.zeros(frame_shape(builder), np.int64), 0
+    with intact(builder):
+        for batch in split_batches(builder, "train", num_examples, 50):
+            videos = batch.numpy()[:, :frames]
+            total += videos.sum(axis=(0, 1), dtype=np.int64)
+            count += videos.shape[0] * videos.shape[1]
+    return total / count / 255.0
 
 
 def true_video(

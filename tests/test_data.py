@@ -1,9 +1,13 @@
 """From a dataset's name to arrays: which examples, in which order."""
 
 import dataclasses
+import pathlib
+import shutil
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from scipy.optimize import minimize
 
@@ -85,6 +89,163 @@ def test_order_depends_on_the_seed_alone(builder, stream):
     again, other = (batches(builder, 2, seed=seed) for seed in (0, 1))
     np.testing.assert_array_equal(again, stream[:2])
     assert not np.array_equal(other, stream[:2])
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Videos of our own that do not compress: train is a good 20 MB."""
+    folder = tmp_path_factory.mktemp("recorded")
+    rng = np.random.default_rng(0)
+    for index in range(8):
+        video = rng.integers(0, 255, (3, 16, 256, 256, 1), np.uint8)
+        np.save(folder / f"{index}.npy", video)
+    where = str(folder / "data")
+    builder = data.open_videos(
+        folder, where, channels=1, image_size=256, clip_frames=4, fps=8
+    )
+    return data.get_builder(data.dataset_name(builder), where)
+
+
+@pytest.fixture(scope="module")
+def sharded(data_dir):
+    """A split in four files, of which the stream takes sixteen in turn."""
+    config = tfds_physics.PhysicsConfig(
+        name="sharded",
+        image_size=8,
+        num_frames=3,
+        num_train=150,
+        num_validation=0,
+        num_test=0,
+        num_test_long=0,
+        num_validation_long=0,
+    )
+    builder = tfds.builder(
+        "physics_pendulum", config=config, data_dir=str(data_dir)
+    )
+    files = tfds.download.DownloadConfig(num_shards=4)
+    builder.download_and_prepare(download_config=files)
+    assert len(builder.info.splits["train"].filepaths) == 4
+    return builder
+
+
+def rows_in_memory(builder, seed, epochs):
+    """What the batches are made of, told by TFDS's stream of the split."""
+    stored = np.stack(
+        [row["video"] for row in tfds.as_numpy(builder.as_dataset("train"))]
+    )
+    orders = [
+        tf.random.experimental.stateless_shuffle(
+            tf.range(len(stored)), tf.constant([seed, epoch], tf.int64)
+        )
+        for epoch in range(epochs)
+    ]
+    return stored[np.concatenate(orders)]
+
+
+@pytest.mark.parametrize("kind", ["builder", "sharded", "recorded"])
+def test_order_is_a_permutation_of_tfds_order_per_epoch(kind, request):
+    """What every run since the first version has seen, byte for byte."""
+    builder = request.getfixturevalue(kind)
+    size = builder.info.splits["train"].num_examples
+    batch_size = size // 3 + 1  # the third batch crosses into the next epoch
+    rows = rows_in_memory(builder, seed=5, epochs=2)
+    found = batches(builder, 5, seed=5, batch_size=batch_size)
+    np.testing.assert_array_equal(np.concatenate(found), rows[: 5 * batch_size])
+
+
+def test_stream_goes_on_from_every_step(sharded):
+    """An epoch is six batches and a quarter."""
+    whole = batches(sharded, 8)
+    for step in range(8):
+        rest = batches(sharded, 8 - step, step)
+        np.testing.assert_array_equal(rest, whole[step:])
+
+
+def test_reads_side_by_side_keep_the_order(sharded, monkeypatch):
+    expected = batches(sharded, 8)
+    monkeypatch.setattr(
+        tfds_physics.preparation, "is_local", lambda path: False
+    )
+    np.testing.assert_array_equal(batches(sharded, 8), expected)
+
+
+def test_replicas_share_a_batch_without_another_order(sharded):
+    """Of two workers, each takes its half of the rows of every batch."""
+    stream = data.training_batches(sharded, BATCH, 0, 0, True)
+    policy = stream.options().experimental_distribute.auto_shard_policy
+    assert policy is tf.data.experimental.AutoShardPolicy.DATA
+
+
+def held_bytes():
+    """Memory of this process that is no file's."""
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("the system does not tell the memory of a process")
+    (line,) = (x for x in status.read_text().splitlines() if "RssAnon" in x)
+    return 1024 * int(line.split()[1])
+
+
+def test_memory_does_not_hold_the_split(recorded, builder):
+    paths = recorded.info.splits["train"].filepaths
+    size = sum(path.stat().length for path in paths)
+    next(iter(data.training_batches(builder, BATCH, 0)))  # what TF loads once
+    before = held_bytes()
+    stream = data.training_batches(recorded, 2, 0).as_numpy_iterator()
+    for _ in range(recorded.info.splits["train"].num_examples):
+        next(stream)
+    # A few batches of 1 MB are on their way.
+    assert held_bytes() - before < size / 3
+
+
+def copy_of(builder, folder):
+    """The same dataset elsewhere, and the last of the files of its train."""
+    name = data.dataset_name(builder)
+    there = folder / name / str(builder.version)
+    shutil.copytree(builder.data_dir, there)
+    copy = tfds.builder_from_directory(str(there))
+    return copy, pathlib.Path(copy.info.splits["train"].filepaths[-1])
+
+
+def test_altered_video_is_told_in_one_line(sharded, tmp_path):
+    """Wherever it is read: in a batch, by Keras, in a part, in the mean."""
+    copy, path = copy_of(sharded, tmp_path)
+    stream = data.training_batches(copy, 100, 0)
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1  # of the last video
+    path.write_bytes(content)
+    model = keras.Sequential([keras.layers.Flatten()])
+    model.compile(jit_compile=False)
+    for read in (
+        lambda: list(stream.take(2)),
+        lambda: model.predict(stream, steps=2, verbose=0),
+        lambda: data.load_split(copy, "train"),
+        lambda: data.mean_image(copy),
+    ):
+        with pytest.raises(ValueError) as caught, data.intact(copy):
+            read()
+        line = str(caught.value)
+        assert path.name in line and "record" in line and "\n" not in line
+        assert f"Remove {path.parent} and prepare" in line
+    with data.intact(copy):  # what is whole can be read
+        assert len(data.load_split(copy, "train", 20)) == 20
+
+
+def test_file_that_ends_early_is_refused_before_the_first_batch(
+    sharded, tmp_path
+):
+    copy, path = copy_of(sharded, tmp_path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=f"whole.*{path.name}.*ends past"):
+        data.training_batches(copy, BATCH, 0)
+
+
+def test_batches_of_files_that_tfds_does_not_stream_are_refused(tmp_path):
+    builder = tfds.builder(
+        "physics_pendulum/tiny", data_dir=tmp_path, file_format="array_record"
+    )
+    builder.download_and_prepare()
+    with pytest.raises(ValueError, match="tfrecord. Received: array_record"):
+        data.training_batches(builder, BATCH, 0)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, SIZE + 1])

@@ -75,25 +75,26 @@ def train(
             "val_ measures of the mean image: "
             + ", ".join(f"{name} {x:.1f}" for name, x in yardsticks.items())
         )
-    training.fit(
-        model,
-        lambda first_step: data.training_batches(
-            builder,
-            config.batch_size,
-            config.seed,
-            first_step,
-            config.reversed_videos,
-        ),
-        run_dir,
-        config.num_steps,
-        min(config.steps_per_epoch, config.num_steps),
-        callbacks=tuple(law),
-        verbose=verbose,
-        notes={"picture_dtype": dtype},
-        validation_data=held_out,
-    )
-    if isinstance(model, HGN):
-        _learn_prior(model, builder, progress)
+    with data.intact(builder):
+        training.fit(
+            model,
+            lambda first_step: data.training_batches(
+                builder,
+                config.batch_size,
+                config.seed,
+                first_step,
+                config.reversed_videos,
+            ),
+            run_dir,
+            config.num_steps,
+            min(config.steps_per_epoch, config.num_steps),
+            callbacks=tuple(law),
+            verbose=verbose,
+            notes={"picture_dtype": dtype},
+            validation_data=held_out,
+        )
+        if isinstance(model, HGN):
+            _learn_prior(model, builder, progress)
     runs.save_model(model, run_dir)
     return model
 
