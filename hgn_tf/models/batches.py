@@ -386,7 +386,8 @@ def has_values(x: Any) -> bool:
 
 def check_finite(name: str, array: np.ndarray) -> None:
     """Raises: ValueError: if a row has a NaN or an infinity, naming it."""
-    bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))
+    within = tuple(range(1, np.ndim(array)))
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=within))
     if bad.size:
         raise ValueError(
             f"`{name}` must be finite. Received: NaN or infinity in "

@@ -20,8 +20,10 @@ from hgn_tf.models.batches import STEP, Batch
 from hgn_tf.models.exports import export, spec
 from hgn_tf.models.nhf.points import (
     admit_points,
+    check_count,
     check_points,
     check_precision,
+    draw_seed,
 )
 from hgn_tf.models.steps import GuardedModel
 from hgn_tf.networks import serializable
@@ -396,21 +398,23 @@ class NormalizingFlow(GuardedModel):
             self.build(x.shape)
         return self._compiled_log_prob(x)
 
-    def sample(self, n: int, seed: int = 0) -> tf.Tensor:
+    def sample(
+        self, n: int | tf.Tensor, seed: int | tf.Tensor = 0
+    ) -> tf.Tensor:
         """Points drawn from the model, [n, dim]; the same for a seed.
 
+        Args:
+          n: int, or a tensor within a graph. Number of points, 1 or more.
+          seed: int or scalar tensor. Defaults to 0.
         Raises: ValueError: if the model is not built, or n below 1.
         """
-        if not self.built or n < 1:
+        if not self.built:
             raise ValueError(
-                "`n` must be at least 1, and the model must know the "
-                "dimension of its points: call `fit` or `build((None, dim))`. "
-                f"Received: {n}, and a model {'' if self.built else 'not '}"
-                "built."
+                "The model must know the dimension of its points: call `fit` "
+                "or `build((None, dim))`. Received: a model not yet built."
             )
-        return self._compiled_sample(
-            tf.constant(n), tf.constant([0, seed], tf.int32)
-        )
+        n = check_count("n", n, symbolic=True)
+        return self._compiled_sample(tf.convert_to_tensor(n), draw_seed(seed))
 
     def test_step(self, data) -> dict:
         batch = self._look(Batch.of(data), "evaluate", STEP)

@@ -22,8 +22,10 @@ from hgn_tf.models.nhf.leapfrog import (
 )
 from hgn_tf.models.nhf.points import (
     admit_points,
+    check_count,
     check_points,
     check_precision,
+    draw_seed,
 )
 from hgn_tf.models.nhf.priors import (
     Prior,
@@ -334,10 +336,8 @@ class NHF(GuardedModel):
         Raises: ValueError: if shapes do not fit or a value is not finite.
         """
         q = self._check_points(q)
-        if num_samples < 1:
-            raise ValueError(
-                f"`num_samples` must be at least 1. Received: {num_samples}."
-            )
+        num_samples = check_count("num_samples", num_samples)
+        seed = tf.cast(seed, tf.int64)
         count = min(num_samples, _STATES_AT_ONCE)
         rows, blocks = _STATES_AT_ONCE // count, -(-num_samples // count)
 
@@ -380,22 +380,29 @@ class NHF(GuardedModel):
         """
         return self.importance(q, num_samples, seed).elbo
 
-    def sample(self, n: int, seed: int = 0) -> tf.Tensor:
+    def sample(
+        self, n: int | tf.Tensor, seed: int | tf.Tensor = 0
+    ) -> tf.Tensor:
         """Points drawn from the model, [n, dim].
 
         Args:
-          n: int. Number of points, 1 or more.
-          seed: int. Equal seeds give equal points. Defaults to 0.
+          n: int, or a tensor within a graph. Number of points, 1 or more.
+          seed: int or scalar tensor. Equal seeds give equal points. Defaults
+            to 0.
         Raises: ValueError: if the model is not built, or n below 1.
         """
         start = self._draw(n, seed)
+        if start.shape[0] is None:
+            return split_state(self._push(start)).q
         points = [
             self._compiled_push(start[row : row + _STATES_AT_ONCE])
-            for row in range(0, n, _STATES_AT_ONCE)
+            for row in range(0, start.shape[0], _STATES_AT_ONCE)
         ]
         return split_state(tf.concat(points, axis=0)).q
 
-    def trajectory(self, n: int, seed: int = 0) -> PhaseState:
+    def trajectory(
+        self, n: int | tf.Tensor, seed: int | tf.Tensor = 0
+    ) -> PhaseState:
         """States along the flow, after every leapfrog step, from the prior's.
 
         The last q are those of `sample`; all are in the data's coordinates.
@@ -584,9 +591,8 @@ class NHF(GuardedModel):
                 "The model must know the dimension of its points: call `fit` "
                 "or `build((None, dim))`. Received: a model not yet built."
             )
-        if n < 1:
-            raise ValueError(f"`n` must be at least 1. Received: {n}.")
-        return self.state_prior.sample(n, tf.constant([0, seed], tf.int32))
+        n = check_count("n", n, symbolic=True)
+        return self.state_prior.sample(n, draw_seed(seed))
 
     def _step(self, batch):
         x, weight = batch["x"], batch.get("sample_weight")
@@ -678,7 +684,9 @@ def _mean_over_rows(values, weight):
 def _over_parts(function, x, rows):
     """The three results of a function of each part of `rows` of x, joined."""
     if x.shape[0] is not None:
-        parts = [function(part) for part in range(-(-x.shape[0] // rows))]
+        # Of no rows one part, which has none.
+        count = max(1, -(-x.shape[0] // rows))
+        parts = [function(part) for part in range(count)]
         return [tf.concat(results, axis=0) for results in zip(*parts)]
     count = -(-tf.shape(x)[0] // rows)
 

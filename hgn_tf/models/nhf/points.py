@@ -1,5 +1,7 @@
 """Points [rows, dim] at the door of a density model: taken out and checked."""
 
+import operator
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -40,6 +42,42 @@ def check_points(
     if tf.executing_eagerly():
         check_finite(name, np.asarray(points))
     return tf.cast(points, dtype)
+
+
+def check_count(
+    name: str, count: int | tf.Tensor, symbolic: bool = False
+) -> int | tf.Tensor:
+    """A number of things, as Python's int.
+
+    Args:
+      name: Name of the argument.
+      count: The number.
+      symbolic: Whether it may be a tensor of a graph, which stays as it is.
+    Raises: ValueError: if it is below 1 or not whole, or a tensor of a graph
+      where none may be.
+    """
+    if tf.is_tensor(count) and not hasattr(count, "numpy"):
+        if symbolic:
+            return count
+        raise ValueError(
+            f"`{name}` must be known before a graph runs. Received: {count}."
+        )
+    try:
+        number = operator.index(count)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(
+            f"`{name}` must be at least 1, a whole number. Received: {count}."
+        )
+    return number
+
+
+def draw_seed(seed: int | tf.Tensor) -> tf.Tensor:
+    """A number or scalar tensor as a seed of TFP, int32 [2]."""
+    if not tf.is_tensor(seed):
+        return tf.constant([0, seed], tf.int32)
+    return tf.stack([0, tf.cast(seed, tf.int32)])
 
 
 def admit_points(

@@ -128,6 +128,29 @@ def test_float64_is_float64(kind):
         NormalizingFlow(kind, dtype="mixed_bfloat16")
 
 
+def test_density_has_a_slope_and_samples_in_graphs():
+    flow = make_flow("realnvp", dtype="float64")
+    spec = [tf.TensorSpec([None, 2], tf.float64), tf.TensorSpec([], tf.int32)]
+
+    @tf.function(input_signature=spec)
+    def slope(x, seed):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            log_prob = flow.log_prob(x)
+        drawn = flow.sample(tf.shape(x)[0], seed)
+        return tape.gradient(log_prob, x), drawn
+
+    x, step = tf.constant(MOONS.sample(3, 0), tf.float64), 1e-5
+    found, drawn = slope(x, 2)
+    for index, move in enumerate(step * np.eye(2)):
+        change = flow.log_prob(x + move) - flow.log_prob(x - move)
+        np.testing.assert_allclose(
+            found[:, index], change / (2 * step), atol=1e-6
+        )
+    np.testing.assert_allclose(drawn, flow.sample(3, 2))
+    assert flow.log_prob(x[:0]).shape == (0,)
+
+
 def test_spline_starts_as_the_identity():
     flow = make_flow("spline", dtype="float64")
     for network in flow.networks:  # without the small random weights
@@ -232,7 +255,7 @@ def test_errors_name_the_rule():
     with pytest.raises(ValueError, match="must be positive"):
         NormalizingFlow("spline", num_bins=1)
     flow = NormalizingFlow("maf")
-    with pytest.raises(ValueError, match="not built"):
+    with pytest.raises(ValueError, match="not yet built"):
         flow.sample(3, 0)
     with pytest.raises(ValueError, match="two coordinates or more"):
         flow.build((None, 1))

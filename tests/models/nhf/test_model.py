@@ -469,6 +469,10 @@ def test_questions_that_cannot_be_answered_are_refused():
         model.trajectory(0)
     with pytest.raises(ValueError, match="`num_samples` must be at least 1"):
         model.log_prob(points(3), num_samples=0)
+    with pytest.raises(ValueError, match="a whole number. Received: 2.5"):
+        model.sample(2.5)
+    with pytest.raises(ValueError, match="known before a graph runs"):
+        tf.function(lambda n: model.elbo(points(3), n))(tf.constant(2))
     with pytest.raises(ValueError, match="`q` must be finite"):
         model.elbo(bad("nan"))
     with pytest.raises(ValueError, match="`p` must be points"):
@@ -480,7 +484,7 @@ def test_questions_that_cannot_be_answered_are_refused():
     [
         ({"num_hamiltonians": 0}, "`count` must be at least 1"),
         ({"form": "papers"}, "`form` must be one of \\['paper', 'fixed_"),
-        ({"energy": "rbf"}, "\\['bumps', 'mlp'\\]. Received: 'rbf'"),
+        ({"energy": "rbf"}, "\\['bumps', 'mlp', 'ovals'\\]. Received: 'rbf'"),
         ({"form": "bumps", "units": (8, 8)}, "their number alone"),
         ({"num_steps": 0}, "`num_steps` must be at least 1"),
         ({"num_samples": 0}, "`num_samples` must be at least 1"),
@@ -574,6 +578,48 @@ def test_graphs_take_any_number_of_points(trained, monkeypatch):
         q = points(rows)
         expected = trained.log_prob(q, 10)
         np.testing.assert_allclose(log_prob(q), expected, atol=1e-5)
+
+
+def test_slope_of_log_prob_is_a_central_difference():
+    # The momenta of a seed are the same at every point: it is a function.
+    model = make(scaling=True, dtype="float64")
+    model.build((None, 2))
+
+    def slope(q):
+        with tf.GradientTape() as tape:
+            tape.watch(q)
+            log_prob = model.log_prob(q, 7)
+        return tape.gradient(log_prob, q)
+
+    spec = [tf.TensorSpec([None, 2], tf.float64)]
+    q, step = tf.constant(points(3, dtype="f8")), 1e-5
+    in_graph = tf.function(slope, input_signature=spec)(q)
+    expected = [
+        (model.log_prob(q + move, 7) - model.log_prob(q - move, 7)) / (2 * step)
+        for move in step * np.eye(2)
+    ]
+    for found in (slope(q), in_graph):
+        np.testing.assert_allclose(found, np.stack(expected, 1), atol=1e-6)
+
+
+def test_graphs_draw_as_many_points_as_a_tensor_says(trained):
+    spec = [tf.TensorSpec([None, 2]), tf.TensorSpec([], tf.int32)]
+
+    @tf.function(input_signature=spec)
+    def draw(q, seed):
+        n = tf.shape(q)[0]
+        path = trained.trajectory(n, seed).q
+        return trained.sample(n, seed), path, trained.log_prob(q, 5, seed)
+
+    found = draw(points(4), 3)
+    expected = [trained.sample(4, 3), trained.trajectory(4, 3).q]
+    expected.append(trained.log_prob(points(4), 5, 3))
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_density_of_no_points_is_no_number(trained):
+    assert trained.log_prob(points(0), 5).shape == (0,)
 
 
 def test_bijector_and_joint_follow_the_weights():
