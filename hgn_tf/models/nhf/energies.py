@@ -1,5 +1,7 @@
 """Energies as sums of local bumps, for densities with fine structure."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -18,15 +20,21 @@ class BumpEnergy(WholePrecision):
     which the ridges of an MLP of this size cannot. At first h is 1, so that
     steps of dt 1 turn phase space by 60 degrees, with small kicks.
 
+    With `oval`, |x - c_k| is |(I + B_k)(x - c_k)|, B_k a learned matrix that
+    starts at 0: a bump then becomes as long and as narrow as an edge needs.
+
     Args:
       units: int. Number of bumps. Defaults to 64.
       radius: float. The centres start uniform in +- this, in each coordinate.
         Defaults to 2.
-      widths: Pair of floats. The widths start log-uniform between the two.
-        Defaults to (0.2, 0.8).
+      widths: Pair of floats. The widths start log-uniform between the two,
+        in the plane. With dim coordinates they are sqrt(dim / 2) times as
+        wide, as distances are. Defaults to (0.2, 0.8).
       scale: float. Factor of the weights: w is `scale` times a variable that
         starts N(0, 1), so that one step of Adam changes w by a fraction of
         itself. Defaults to 0.05.
+      oval: bool. Whether bumps may be other than round, for dim^2 more
+        numbers each. Defaults to False.
     Call: x [batch, dim] -> [batch].
     Raises: ValueError: if units, radius, a width or scale is not positive.
     Source: Broomhead and Lowe 1988, Multivariable functional interpolation
@@ -39,6 +47,7 @@ class BumpEnergy(WholePrecision):
         radius: float = 2.0,
         widths: tuple[float, float] = (0.2, 0.8),
         scale: float = 0.05,
+        oval: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -51,10 +60,13 @@ class BumpEnergy(WholePrecision):
         self.radius = radius
         self.widths = tuple(widths)
         self.scale = scale
+        self.oval = oval
 
     def build(self, shape: tuple) -> None:
         dim, uniform = shape[-1], keras.initializers.RandomUniform
-        low, high = (float(tf.math.log(width)) for width in self.widths)
+        # Round bumps of the plane's width would reach no point of 64 numbers.
+        grown = math.sqrt(dim / 2)
+        low, high = (math.log(width * grown) for width in self.widths)
         self.centers = self.add_weight(
             (self.units, dim), uniform(-self.radius, self.radius), name="center"
         )
@@ -66,6 +78,10 @@ class BumpEnergy(WholePrecision):
         )
         self.tilt = self.add_weight((dim,), "zeros", name="tilt")
         self.stiffness = self.add_weight((dim,), "ones", name="stiffness")
+        self.bends = []
+        if self.oval:
+            shape = (self.units, dim, dim)
+            self.bends.append(self.add_weight(shape, "zeros", name="bend"))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return _energy(
@@ -78,6 +94,7 @@ class BumpEnergy(WholePrecision):
                     self.scale * self.weights_of_bumps,
                     self.tilt,
                     self.stiffness,
+                    *self.bends,
                 ),
             ),
         )
@@ -89,6 +106,7 @@ class BumpEnergy(WholePrecision):
             "radius": self.radius,
             "widths": self.widths,
             "scale": self.scale,
+            "oval": self.oval,
         }
 
 
@@ -112,8 +130,8 @@ def _energy(x, *parameters):
     return _value(x, *parameters), gradient
 
 
-def _value(x, centers, log_widths, weights, tilt, stiffness):
-    bumps = _bumps(tf.transpose(x), centers, log_widths)
+def _value(x, centers, log_widths, weights, tilt, stiffness, *bends):
+    bumps = _bumps(tf.transpose(x), centers, log_widths, bends)
     weights = weights * tf.exp(log_widths)
     harmonic = 0.5 * stiffness * tf.square(x) + tilt * x
     return tf.linalg.matvec(bumps, weights, transpose_a=True) + tf.reduce_sum(
@@ -121,22 +139,49 @@ def _value(x, centers, log_widths, weights, tilt, stiffness):
     )
 
 
-def _slope(x, centers, log_widths, weights, tilt, stiffness):
-    """dE/dx of x [dim, batch]: sum_k w_k / s_k (c_k - x) exp(...) + ..."""
-    bumps = _bumps(x, centers, log_widths)
-    pull = (weights * tf.exp(-log_widths))[:, tf.newaxis]
-    both = tf.concat([centers * pull, pull], axis=-1)
+def _slope(x, centers, log_widths, weights, tilt, stiffness, *bends):
+    """dE/dx of x [dim, batch]: sum_k w_k s_k P_k (c_k - x) exp(...) + ..."""
+    bumps = _bumps(x, centers, log_widths, bends)
+    pull = (weights * tf.exp(log_widths))[:, tf.newaxis]
+    both = pull * tf.concat(_shapes(centers, log_widths, bends), axis=-1)
     both = tf.linalg.matmul(both, bumps, transpose_a=True)
+    dim = x.shape[0]
+    toward, back = both[:dim], both[dim:]
+    if bends:
+        back = tf.reshape(back, [dim, dim, -1])
+        back = tf.reduce_sum(back * x, axis=1)
+    else:
+        back *= x
     linear = stiffness[:, tf.newaxis] * x + tilt[:, tf.newaxis]
-    return both[:-1] - x * both[-1:] + linear
+    return toward - back + linear
 
 
-def _bumps(x, centers, log_widths):
-    """exp(-|x - c_k|^2 / (2 s_k^2)), [units, batch], of x [dim, batch]."""
-    precision = tf.exp(-2.0 * log_widths)[:, tf.newaxis]
-    # Multiplied out it is one product, with (x, |x|^2).
-    square = tf.reduce_sum(tf.square(x), axis=0, keepdims=True)
-    factors = tf.concat([centers * precision, -0.5 * precision], axis=-1)
-    constant = tf.reduce_sum(tf.square(centers), axis=-1, keepdims=True)
+def _bumps(x, centers, log_widths, bends):
+    """exp(-(x - c_k).P_k (x - c_k) / 2), [units, batch], of x [dim, batch]."""
+    toward, precision = _shapes(centers, log_widths, bends)
+    if bends:
+        square = x[:, tf.newaxis] * x
+        square = tf.reshape(square, [x.shape[0] ** 2, -1])
+    else:
+        square = tf.reduce_sum(tf.square(x), axis=0, keepdims=True)
+    # Multiplied out it is one product, with (x, x x^T) or (x, |x|^2).
+    factors = tf.concat([toward, -0.5 * precision], axis=-1)
+    constant = tf.reduce_sum(centers * toward, axis=-1, keepdims=True)
     exponent = tf.linalg.matmul(factors, tf.concat([x, square], axis=0))
-    return tf.exp(exponent - 0.5 * precision * constant)
+    return tf.exp(exponent - 0.5 * constant)
+
+
+def _shapes(centers, log_widths, bends):
+    """P_k c_k [units, dim] and P_k, [units, dim^2]; of a round one [units, 1].
+
+    P_k is (I + B_k)^T (I + B_k) / s_k^2.
+    """
+    precision = tf.exp(-2.0 * log_widths)[:, tf.newaxis]
+    if not bends:
+        return centers * precision, precision
+    units, dim = centers.shape
+    frame = tf.eye(dim, dtype=centers.dtype) + bends[0]
+    frame = tf.linalg.matmul(frame, frame, transpose_a=True)
+    precisions = precision[..., tf.newaxis] * frame
+    toward = tf.linalg.matvec(precisions, centers)
+    return toward, tf.reshape(precisions, [units, dim * dim])

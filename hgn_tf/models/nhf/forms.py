@@ -33,7 +33,7 @@ FORMS: dict[str, dict[str, Any]] = {
         "posterior": "affine",
     },
 }
-_ENERGIES = ("bumps", "mlp")
+_ENERGIES = ("bumps", "mlp", "ovals")
 _KINETIC_ENERGIES = ("learned", "quadratic")
 _POSTERIORS = ("affine", "flow", "gaussian")
 
@@ -64,7 +64,8 @@ def nhf_networks(
       form: str. A key of `FORMS`. Defaults to "paper".
       num_hamiltonians: int. Hamiltonians that the flow passes through; None
         for the number of the form, as with all that follows.
-      energy: str. "mlp", or "bumps" for `BumpEnergy`.
+      energy: str. "mlp"; "bumps" for `BumpEnergy`, "ovals" for the same with
+        `oval`.
       units: Hidden widths of each MLP; (width,) is a G-SympNet layer. With
         bumps, their number alone.
       kinetic_energy: str. "learned", or "quadratic" for |p|^2 / 2.
@@ -98,15 +99,17 @@ def nhf_networks(
         "kinetic_energy", settings["kinetic_energy"], _KINETIC_ENERGIES
     )
     _check_choice("posterior", settings["posterior"], _POSTERIORS)
-    if settings["energy"] == "bumps" and len(units) != 1:
+    bumps = settings["energy"] != "mlp"
+    if bumps and len(units) != 1:
         raise ValueError(
             "`units` of bumps must be their number alone, such as (64,). "
             f"Received: {units}."
         )
 
     def make_energy():
-        if settings["energy"] == "bumps":
-            return BumpEnergy(units[0], dtype=dtype)
+        if bumps:
+            oval = settings["energy"] == "ovals"
+            return BumpEnergy(units[0], oval=oval, dtype=dtype)
         return EnergyNet(
             units,
             activation,

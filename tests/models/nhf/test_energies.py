@@ -13,6 +13,9 @@ def points(rows=6, dim=2, seed=0):
     return np.random.default_rng(seed).normal(size=(rows, dim))
 
 
+OVAL = pytest.mark.parametrize("oval", [False, True])
+
+
 def built(layer, dim=2):
     layer.build((None, dim))
     for variable in layer.trainable_variables:  # none of them at 0 or 1
@@ -21,19 +24,24 @@ def built(layer, dim=2):
     return layer
 
 
-def test_energy_is_the_sum_over_bumps(seed):
-    layer, x = built(BumpEnergy(5, dtype="float64")), points()
+@OVAL
+def test_energy_is_the_sum_over_bumps(oval, seed):
+    layer, x = built(BumpEnergy(5, oval=oval, dtype="float64")), points()
     centers, widths = layer.centers.numpy(), np.exp(layer.log_widths)
     weights = layer.scale * layer.weights_of_bumps.numpy() * widths
-    far = np.square(x[:, None] - centers).sum(-1)
+    away = x[:, None] - centers
+    for bends in layer.bends:
+        away = np.einsum("kij,nkj->nki", np.eye(2) + bends.numpy(), away)
+    far = np.square(away).sum(-1)
     expected = (weights * np.exp(-far / (2 * widths**2))).sum(-1)
     expected += x @ layer.tilt.numpy() + x**2 @ layer.stiffness.numpy() / 2
     np.testing.assert_allclose(layer(x), expected, rtol=1e-10)
 
 
+@OVAL
 @pytest.mark.parametrize("dim", [1, 2, 5])
-def test_slope_is_the_central_difference_of_the_energy(dim, seed):
-    layer, x = BumpEnergy(7, dtype="float64"), points(dim=dim)
+def test_slope_is_the_central_difference_of_the_energy(dim, oval, seed):
+    layer, x = BumpEnergy(7, oval=oval, dtype="float64"), points(dim=dim)
     built(layer, dim)
     tensor = tf.constant(x)
     with tf.GradientTape() as tape:
@@ -46,9 +54,10 @@ def test_slope_is_the_central_difference_of_the_energy(dim, seed):
         np.testing.assert_allclose(slope[:, index], difference, atol=1e-6)
 
 
+@OVAL
 @pytest.mark.parametrize("of", ["energy", "slope"])
-def test_weights_get_the_gradient_of_a_central_difference(of, seed):
-    layer, x = built(BumpEnergy(3, dtype="float64")), points()
+def test_weights_get_the_gradient_of_a_central_difference(of, oval, seed):
+    layer, x = built(BumpEnergy(3, oval=oval, dtype="float64")), points()
     state, direction = tf.constant(x), points(seed=2)
 
     def loss():
@@ -72,6 +81,18 @@ def test_weights_get_the_gradient_of_a_central_difference(of, seed):
         variable.assign_add(step)
         found = np.ravel(gradient)[-1]
         np.testing.assert_allclose(found, difference, rtol=1e-5, atol=1e-7)
+
+
+def test_oval_bumps_start_round_and_as_wide_as_distances_are(seed):
+    round_ones, oval = BumpEnergy(50), BumpEnergy(50, oval=True)
+    for layer in (round_ones, oval):
+        layer.build((None, 32))
+        assert 4 * 0.2 <= np.exp(layer.log_widths).min()
+        assert np.exp(layer.log_widths).max() <= 4 * 0.8
+    for one, other in zip(round_ones.weights, oval.weights):
+        other.assign(one)
+    x = points(dim=32).astype("f4")
+    np.testing.assert_allclose(oval(x), round_ones(x), atol=1e-5)
 
 
 @pytest.mark.parametrize(
