@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import weakref
 from fractions import Fraction
 
 import numpy as np
@@ -468,6 +469,46 @@ BAD_SETTINGS = {
     "fit": ("stretch", "`fit` must be one of"),
     "seed": (-1, "`seed` must be a whole number of at least 0"),
 }
+
+
+def test_frames_of_two_recordings_at_most_are_held(
+    tmp_path, data_dir, monkeypatch
+):
+    for index in range(8):
+        np.save(tmp_path / f"{index}.npy", make_frames(start=index))
+    read, seen, held = recordings.read_frames, [], []
+
+    def counted(*args):
+        frames = read(*args)
+        owner = frames if frames.base is None else frames.base
+        seen.append(weakref.ref(owner))
+        held.append(sum(one() is not None for one in seen))
+        return frames
+
+    monkeypatch.setattr(recordings, "read_frames", counted)
+    builder = VideoFolder(tmp_path, fps=FPS, data_dir=data_dir, **SETTINGS)
+    builder.download_and_prepare()
+    # Each is looked at and read, and one tells how many bytes all will be.
+    assert len(seen) == 2 * 8 + 1 and max(held) <= 2
+
+
+def test_a_file_that_changes_while_it_is_read_is_told(
+    tmp_path, data_dir, monkeypatch
+):
+    for index in range(3):
+        np.save(tmp_path / f"{index}.npy", make_frames(start=index))
+    builder = VideoFolder(tmp_path, fps=FPS, data_dir=data_dir, **SETTINGS)
+    find = builder._find_clips
+
+    def lose():
+        clips = find()
+        clips["test"][0].recording.paths[0].unlink()
+        return clips
+
+    monkeypatch.setattr(builder, "_find_clips", lose)
+    with pytest.raises(ValueError, match=r"must stay as they are.*\d.npy"):
+        builder.download_and_prepare()
+    assert not builder.data_path.exists()
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -5,6 +5,7 @@ README.md and TAGS.txt beside this module are its card.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import numbers
@@ -12,7 +13,7 @@ import os
 import pathlib
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,14 +37,12 @@ class Clip:
     """Frames of a recording that stand one after another.
 
     Attributes:
-      name: Name of the recording.
-      start: Its first frame, counted in the recording.
-      video: uint8 [time, height, width, channels].
+      recording: The recording that they are of.
+      start: The first of them, counted in the frames that the stride keeps.
     """
 
-    name: str
+    recording: Recording
     start: int
-    video: np.ndarray
 
 
 class VideoFolder(  # type: ignore[call-arg]
@@ -62,7 +61,8 @@ class VideoFolder(  # type: ignore[call-arg]
     The dataset is made once for these files and settings, by the content of
     the files, and then read from TFDS's folder: `builder.builder_config.name`
     names it. Features: video [time, height, width, channels], time, dt, file,
-    start and id.
+    start and id. Each file is read twice, at first to find its problems. So no
+    more than two recordings are held in memory at a time.
 
     Args:
       path: File or folder.
@@ -205,13 +205,9 @@ class VideoFolder(  # type: ignore[call-arg]
         data_path = pathlib.Path(self.data_dir)
         with preparation.sole_writer(data_path):
             if overwrite or not data_path.exists():
-                self._clips = self._read_clips()
+                self._clips = self._find_clips()
                 self.info.metadata.update(self._metadata())
-                needed = sum(
-                    len(zlib.compress(clips[0].video.tobytes())) * len(clips)
-                    for clips in self._clips.values()
-                )
-                with preparation.enough_space(data_path, 2 * needed):
+                with preparation.enough_space(data_path, self._needed_bytes()):
                     super().download_and_prepare(**kwargs)
                 self._clips = {}
             elif not self.info.splits:  # another process made it meanwhile
@@ -262,16 +258,17 @@ class VideoFolder(  # type: ignore[call-arg]
 
     def _generate_examples(self, clips):
         dt = self._settings["dt"]
-        for clip in clips:
-            name = f"{clip.name}:{clip.start}"
+        for clip, video in self._read_clips(clips):
+            start = self._settings["stride"] * clip.start
+            name = f"{clip.recording.name}:{start}"
             yield (
                 name,
                 {
-                    "video": clip.video,
-                    "time": np.float32(dt * np.arange(len(clip.video))),
+                    "video": video,
+                    "time": np.float32(dt * np.arange(len(video))),
                     "dt": np.float32(dt),
-                    "file": clip.name,
-                    "start": clip.start,
+                    "file": clip.recording.name,
+                    "start": start,
                     "id": name,
                 },
             )
@@ -325,70 +322,96 @@ class VideoFolder(  # type: ignore[call-arg]
             f"{'; '.join(told[:_TOLD])}{rest}."
         )
 
-    def _read_clips(self) -> dict[str, list[Clip]]:
+    def _find_clips(self) -> dict[str, list[Clip]]:
         """The clips of each split; frames that cannot be read are problems."""
-        settings = self._settings
-        size = tuple(settings["image_size"])
+        frames = self._settings["num_frames"]
         found: dict[str, list] = {split: [] for split in SPLITS}
         bar = tfds.core.utils.tqdm_utils.tqdm
         # A moving bar only where there is a terminal.
         for one in bar(self._recordings, desc="Reading videos", disable=None):
             try:
-                video = recordings.read_frames(
-                    one,
-                    size,
-                    settings["channels"],
-                    settings["stride"],
-                    settings["fit"],
-                )
-                if len(video) < settings["num_frames"]:
-                    raise BadRecording(
-                        f"{len(video)} frames, a clip has "
-                        f"{settings['num_frames']}"
-                    )
+                length = len(self._read(one))
+                if length < frames:
+                    raise BadRecording(f"{length} frames, a clip has {frames}")
             except BadRecording as error:
                 self.problems[one.name] = str(error)
                 continue
-            found[self._splits.get(one.name, "train")].append((one, 0, video))
+            found[self._splits.get(one.name, "train")].append((one, 0, length))
         self._refuse_problems()
         if not self._splits and found["train"]:
-            found = self._cut_in_time(*found["train"][0])
+            ((one, _, length),) = found["train"]
+            found = self._cut_in_time(one, length)
         clips = {split: self._cut(found[split], split) for split in SPLITS}
         empty = [name for name in ("train", "test") if not clips[name]]
         if empty:
             raise ValueError(
                 "The splits train and test must have a clip of "
-                f"{settings['num_frames']} frames each. Received: none for "
+                f"{frames} frames each. Received: none for "
                 f"{' and '.join(empty)} in {self.path}; take shorter clips "
                 "(`clip_frames`, --clip-frames) or more videos."
             )
-        lengths = [len(video) for some in found.values() for *_, video in some]
         kept = {
-            (clip.name, clip.start + settings["stride"] * index)
+            (clip.recording.name, clip.start + index)
             for some in clips.values()
             for clip in some
-            for index in range(settings["num_frames"])
+            for index in range(frames)
         }
         self._counts = {
-            "frames": sum(lengths),
+            "frames": sum(
+                stop - start
+                for some in found.values()
+                for _, start, stop in some
+            ),
             "frames_in_clips": len(kept),
         }
         return {split: some for split, some in clips.items() if some}
 
-    def _cut_in_time(self, one, _, video):
+    def _read_clips(
+        self, clips: list[Clip]
+    ) -> Iterator[tuple[Clip, np.ndarray]]:
+        """Clips with their frames; each recording is read once."""
+        frames = self._settings["num_frames"]
+        for one, some in itertools.groupby(clips, lambda clip: clip.recording):
+            try:
+                video = self._read(one)
+            except BadRecording as error:
+                raise ValueError(
+                    "The files of videos must stay as they are while they are "
+                    f"read. Received: {one.name}, which no longer can be: "
+                    f"{error}."
+                ) from error
+            for clip in some:
+                yield clip, video[clip.start : clip.start + frames]
+
+    def _needed_bytes(self):
+        """From one clip: twice what all take that compress as it does."""
+        _, video = next(self._read_clips(self._clips["train"]))
+        count = sum(len(clips) for clips in self._clips.values())
+        return 2 * count * len(zlib.compress(video.tobytes()))
+
+    def _read(self, one):
+        return recordings.read_frames(
+            one,
+            tuple(self._settings["image_size"]),
+            self._settings["channels"],
+            self._settings["stride"],
+            self._settings["fit"],
+        )
+
+    def _cut_in_time(self, one, length):
         """One recording: its end is test, what is before it validation."""
         frames = self._settings["num_frames"]
-        parts, stop = {}, len(video)
+        parts, stop = {}, length
         for split, share in _SHARES.items():
-            length = max(frames, int(share * len(video)))
+            part = max(frames, int(share * length))
             # Train is what must not go short.
-            if split == "validation" and stop - length < 2 * frames:
-                length = 0
-            parts[split] = (stop - length, stop)
-            stop -= length
+            if split == "validation" and stop - part < 2 * frames:
+                part = 0
+            parts[split] = (stop - part, stop)
+            stop -= part
         parts["train"] = (0, stop)
         return {
-            split: [(one, start, video[start:end])] if start >= 0 else []
+            split: [(one, start, end)] if start >= 0 else []
             for split, (start, end) in parts.items()
         }
 
@@ -398,20 +421,16 @@ class VideoFolder(  # type: ignore[call-arg]
         step = frames
         if split == "train":
             overlap = self._settings["overlap"]
-            lengths = [len(video) for _, _, video in found]
+            lengths = [stop - start for _, start, stop in found]
             step = (
                 _auto_step(lengths, frames)
                 if overlap is None
                 else frames - overlap
             )
         return [
-            Clip(
-                one.name,
-                self._settings["stride"] * (first + start),
-                video[start : start + frames],
-            )
-            for one, first, video in found
-            for start in range(0, len(video) - frames + 1, step)
+            Clip(one, first)
+            for one, start, stop in found
+            for first in range(start, stop - frames + 1, step)
         ]
 
 
