@@ -6,7 +6,7 @@ measures see arrays.
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -358,9 +358,9 @@ def load_split(
     Raises:
       ValueError: If there is no such split, or `num_examples` is below 1.
     """
-    part = _part(builder, split, num_examples)
+    part = builder.as_dataset(split=_part(builder, split, num_examples))
     with intact(builder):
-        return _stack(list(tfds.as_numpy(builder.as_dataset(split=part))))
+        return _stack(tfds.as_numpy(part), len(part))
 
 
 def _part(builder, split, num_examples):
@@ -425,7 +425,8 @@ def make_trajectories(
         raise ValueError(
             f"`indices` must name an example at least. Received: {indices}."
         )
-    return _stack(tfds_physics.make_examples(recipe, split, indices))
+    made = tfds_physics.make_examples(recipe, split, indices)
+    return _stack(made, len(made))
 
 
 def mean_image(builder: Builder, num_examples: int = 1000) -> np.ndarray:
@@ -613,11 +614,16 @@ def read_energies(
         return recipe.system.hamiltonian(q[:, cut:-cut], p)
 
 
-def _stack(rows: list[dict]) -> Trajectories:
-    stacked: dict[str, Any] = {
-        name: np.stack([row[name] for row in rows]) if name in rows[0] else None
-        for name in ("video", "q", "p", "energy")
-    }
-    if stacked["energy"] is not None:
-        stacked["energy"] = stacked["energy"][:, 0]
-    return Trajectories(**stacked, dt=float(rows[0]["dt"]))
+def _stack(rows: Iterable[dict], count: int) -> Trajectories:
+    """Examples as arrays, one after another: they are not held twice."""
+    arrays: dict[str, Any] = dict.fromkeys(("video", "q", "p", "energy"))
+    for number, row in enumerate(rows):
+        for name in arrays.keys() & row.keys():
+            part = np.asarray(row[name])
+            if arrays[name] is None:
+                arrays[name] = np.empty((count, *part.shape), part.dtype)
+            arrays[name][number] = part
+        dt = float(row["dt"])
+    if arrays["energy"] is not None:
+        arrays["energy"] = arrays["energy"][:, 0]
+    return Trajectories(**arrays, dt=dt)

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import shutil
+import tracemalloc
 
 import keras
 import numpy as np
@@ -195,6 +196,14 @@ def test_memory_does_not_hold_the_split(recorded, builder):
         next(stream)
     # A few batches of 1 MB are on their way.
     assert held_bytes() - before < size / 3
+
+
+def test_loaded_videos_are_not_held_twice(recorded):
+    tracemalloc.start()
+    split = data.load_split(recorded, "train")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert split.video.nbytes < peak < 1.5 * split.video.nbytes
 
 
 def copy_of(builder, folder):
