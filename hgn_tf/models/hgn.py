@@ -102,8 +102,10 @@ class HGN(GuardedVideoModel):
     """Learns the laws of motion of a system from videos of it.
 
     The first `num_inference_frames` frames give a posterior over z. f_psi
-    turns a sample of z into the state (q, p) *at the first frame*. The learned
-    Hamiltonian rolls the state out, and the decoder draws each frame from q.
+    turns a sample of z into the state (q, p) *at the first frame*, or at the
+    frame `state_frame`, from which the flow leads back to the first. The
+    learned Hamiltonian rolls the state out, and the decoder draws each frame
+    from q.
     `compile` and `fit` train the evidence lower bound in the constrained form
     of `losses.Geco` (the paper's equation 4: the mean over frames of the
     reconstruction, minus KL(q(z | x) || N(0, 1))).
@@ -149,17 +151,21 @@ class HGN(GuardedVideoModel):
       curriculum_steps: Number of steps until the horizon is the whole video; 0
         for no curriculum.
       initial_horizon: Number of frames of the first horizon.
-      anchor: "first" or "random". The frame that a training step infers the
-        state at. From a random one the rollout goes forward and backward.
-        Defaults to "first", as in the paper.
+      state_frame: int. Frame of a window, counted from 0, that z is the state
+        of. From the middle of 30 frames no frame is more than 15 steps away,
+        so that errors of the state and of H grow half as long. Defaults to 0,
+        the first, as in the paper.
+      anchor: "first" or "random". The first window of a training step begins
+        at the first frame, or stands anywhere. From a random one the rollout
+        goes forward and backward. Defaults to "first", as in the paper.
       rollout_steps: int or None. Number of steps of a training rollout from
         the anchor, each way; None for the whole video. Frames further off are
         not drawn. Defaults to None.
-      shortest_window: int or None. In training a window at the end of a video
+      shortest_window: int or None. In training a window at an end of a video
         may have as few frames as this, zeros in place of the others, and so
         may a video that `infer` is given; None for `num_inference_frames`.
         With all frames of a video seen, as in the paper, second windows need
-        it. Defaults to None.
+        it. It must reach over `state_frame`. Defaults to None.
       agreement: float. Weight of the disagreement between windows, see
         `losses.disagreement`. A good weight is what the mean image costs,
         its error / (2 * tolerance of `geco`): about 4 on noisy pendulums, 100
@@ -209,6 +215,7 @@ class HGN(GuardedVideoModel):
         num_decoded_frames: int | None = None,
         curriculum_steps: int = 0,
         initial_horizon: int = 5,
+        state_frame: int = 0,
         anchor: str = "first",
         rollout_steps: int | None = None,
         shortest_window: int | None = None,
@@ -239,6 +246,7 @@ class HGN(GuardedVideoModel):
         _check_windows(
             num_inference_frames,
             num_decoded_frames,
+            state_frame,
             anchor,
             rollout_steps,
             shortest_window,
@@ -254,6 +262,7 @@ class HGN(GuardedVideoModel):
         self.num_decoded_frames = num_decoded_frames
         self.curriculum_steps = curriculum_steps
         self.initial_horizon = initial_horizon
+        self.state_frame = state_frame
         self.anchor = anchor
         self.rollout_steps = rollout_steps
         self.shortest_window = shortest_window
@@ -352,7 +361,7 @@ class HGN(GuardedVideoModel):
             window = video[:, : self.num_inference_frames]
             shape = [None, self.num_inference_frames, *frames]
             posterior = self._encode(tf.ensure_shape(window, shape))
-            return posterior, self._first_state(posterior, sample=False)
+            return posterior, self._first_state(posterior)
 
         def serve(video):
             posterior, state = infer(video)
@@ -510,7 +519,7 @@ class HGN(GuardedVideoModel):
             )
         video = self._observed(video)
         video = self._to_floats(video[:, : self.num_inference_frames])
-        state = self._first_state(self._encode(video), sample=False)
+        state = self._first_state(self._encode(video))
         return self._refine(state, video, refine) if refine else state
 
     def rollout(
@@ -609,9 +618,7 @@ class HGN(GuardedVideoModel):
         if objective:
             return self._objective(video)
         posterior = self._encode(video)
-        state = self._first_state(
-            posterior, sample=training and self.stochastic
-        )
+        state = self._first_state(posterior, training)
         states = self._rollout(
             state, self.dt, video.shape[1] - 1, training=training
         )
@@ -665,6 +672,7 @@ class HGN(GuardedVideoModel):
             "num_decoded_frames": self.num_decoded_frames,
             "curriculum_steps": self.curriculum_steps,
             "initial_horizon": self.initial_horizon,
+            "state_frame": self.state_frame,
             "anchor": self.anchor,
             "rollout_steps": self.rollout_steps,
             "shortest_window": self.shortest_window,
@@ -733,6 +741,11 @@ class HGN(GuardedVideoModel):
         return {name: weight for name, weight in weights.items() if weight}
 
     @property
+    def _one_way(self):
+        """Whether a training rollout starts at the first frame."""
+        return self.anchor == "first" and not self.state_frame
+
+    @property
     def _shortest(self):
         """Frames that a window must have."""
         return self.shortest_window or self.num_inference_frames
@@ -749,13 +762,30 @@ class HGN(GuardedVideoModel):
         parts = self.encoder(window)
         return Posterior(*(tf.cast(x, self.variable_dtype) for x in parts))
 
-    def _first_state(self, posterior, sample):
+    def _first_state(self, posterior, training=False):
+        """The state at the first frame; in training of a sample of z."""
+        state = (
+            self._drawn_state(posterior)
+            if training
+            else self._to_state(posterior.mean)
+        )
+        return self._back_to_first(state, training)
+
+    def _drawn_state(self, posterior):
+        """The state at `state_frame` that a training step goes on from."""
         z = posterior.mean
-        if sample:
+        if self.stochastic:
             seed = self._noise_seed(0)
             noise = tf.random.stateless_normal(tf.shape(z), seed, dtype=z.dtype)
             z += tf.exp(posterior.log_scale) * noise
         return self._to_state(z)
+
+    def _back_to_first(self, state, training=False):
+        """The state at the first frame, from that at `state_frame`."""
+        if not self.state_frame:
+            return state
+        path = self._rollout(state, -self.dt, self.state_frame, training)
+        return PhaseState(*(part[:, -1] for part in path))
 
     def _to_state(self, z):
         if self.state_net is None:
@@ -774,7 +804,7 @@ class HGN(GuardedVideoModel):
         z = tf.random.stateless_normal(
             shape, tf.stack([seed, 0]), dtype=self.variable_dtype
         )
-        return self._to_state(z)
+        return self._back_to_first(self._to_state(z))
 
     def _draw_learned(self, num_samples, seed):
         if self.prior is None:
@@ -884,19 +914,18 @@ class HGN(GuardedVideoModel):
         """States inferred at the anchor and rolled out from it."""
         batch, length = tf.shape(video)[0], video.shape[1]
         reach = min(self.rollout_steps or length - 1, length - 1)
-        anchor = tf.zeros([batch], tf.int32)
-        if self.anchor == "first":
-            posterior = self._encode(video)
-            state = self._first_state(posterior, self.stochastic)
+        anchor = tf.fill([batch], self.state_frame)
+        if self.anchor == "random":
+            low, high = (
+                tf.fill([batch], at) for at in self._window_range(length)
+            )
+            seed = self._noise_seed(_ANCHORS)
+            anchor = videos.draw_times(1, low, high, seed)[:, 0]
+        posterior = self._encode(self._windows(video, anchor))
+        state = self._drawn_state(posterior)
+        if self._one_way:
             states, before = self._roll(state, self.dt, reach), 0
         else:
-            last = anchor + length - self._shortest
-            seed = self._noise_seed(_ANCHORS)
-            anchor = videos.draw_times(1, anchor, last, seed)[:, 0]
-            posterior = self._encode(
-                videos.cut_windows(video, anchor, self.num_inference_frames)
-            )
-            state = self._first_state(posterior, self.stochastic)
             states, before = self._roll_both_ways(state, reach), reach
         return TrainingPath(
             states,
@@ -906,6 +935,24 @@ class HGN(GuardedVideoModel):
             tf.minimum(anchor + reach, length - 1),
             posterior,
         )
+
+    def _windows(self, video, at, step=1):
+        """The frames that show the states at frames `at`, [batch, ...]."""
+        first = at - step * self.state_frame
+        return videos.cut_windows(video, first, self.num_inference_frames, step)
+
+    def _window_range(self, length, step=1):
+        """The first and last frame at which a window can show the state.
+
+        Its frames inside of the video are then `shortest_window` at least.
+        """
+        last = length - self._shortest + self.state_frame
+        missing = self.num_inference_frames - self._shortest
+        first = max(self.state_frame - missing, 0)
+        last = min(last, length - 1)
+        if step == 1:
+            return first, last
+        return length - 1 - last, length - 1 - first
 
     def _roll(self, state, dt, num_steps):
         return self._rollout(state, dt, num_steps, training=True)
@@ -936,7 +983,7 @@ class HGN(GuardedVideoModel):
         count = self.num_decoded_frames
         reach = self.rollout_steps or length - 1
         # From a random anchor a shorter rollout has other frames per example.
-        alike = self.anchor == "first" or reach >= length - 1
+        alike = self._one_way or reach >= length - 1
         every = alike and not self.curriculum_steps
         if count is None or (every and count >= length):
             times = tf.range(min(length, reach + 1))
@@ -954,8 +1001,7 @@ class HGN(GuardedVideoModel):
         times = self._drawn_window_times(path, video.shape[1])
         steps = [self._window_step(index) for index in range(len(times))]
         windows = [
-            videos.cut_windows(video, at, self.num_inference_frames, step)
-            for at, step in zip(times, steps)
+            self._windows(video, at, step) for at, step in zip(times, steps)
         ]
         posterior = self._encode(tf.concat(windows, axis=0))
         found = self._to_state(posterior.mean)
@@ -985,14 +1031,11 @@ class HGN(GuardedVideoModel):
         return -1 if self.reversible and index % 2 else 1
 
     def _drawn_window_times(self, path, length):
-        """The frame at which each second window begins, int32 [batch] each."""
+        """The frame each second window shows the state at, int32 [batch]."""
         times = []
         for index in range(self.num_windows):
-            low, high = path.low, path.high
-            if self._window_step(index) == 1:
-                high = tf.minimum(high, length - self._shortest)
-            else:
-                low = tf.maximum(low, self._shortest - 1)
+            low, high = self._window_range(length, self._window_step(index))
+            low, high = tf.maximum(path.low, low), tf.minimum(path.high, high)
             seed = self._noise_seed(_WINDOWS + index)
             times.append(videos.draw_times(1, low, high, seed)[:, 0])
         return times
@@ -1066,7 +1109,9 @@ def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):
         )
 
 
-def _check_windows(inferred, decoded, anchor, rollout_steps, shortest):
+def _check_windows(
+    inferred, decoded, state_frame, anchor, rollout_steps, shortest
+):
     if anchor not in ("first", "random"):
         raise ValueError(
             f"`anchor` must be 'first' or 'random'. Received: {anchor!r}."
@@ -1076,18 +1121,24 @@ def _check_windows(inferred, decoded, anchor, rollout_steps, shortest):
             "`shortest_window` must be from 1 to `num_inference_frames`, or "
             f"None. Received: {shortest} of {inferred}."
         )
+    if not 0 <= state_frame < (shortest or inferred):
+        raise ValueError(
+            "`state_frame` must be a frame of the shortest window, from 0 to "
+            f"{(shortest or inferred) - 1}. Received: {state_frame}."
+        )
     if rollout_steps is None:
         return
-    if rollout_steps < (shortest or inferred):
+    reach = max((shortest or inferred) - state_frame, state_frame)
+    if rollout_steps < reach:
         raise ValueError(
             "`rollout_steps` must reach over a window at least, "
-            f"{shortest or inferred} steps, or be None for the whole video. "
+            f"{reach} steps, or be None for the whole video. "
             f"Received: {rollout_steps}."
         )
-    if anchor == "random" and decoded is None:
+    if (anchor == "random" or state_frame) and decoded is None:
         raise ValueError(
-            "With `rollout_steps` from a random anchor no example has all "
-            "frames: give `num_decoded_frames`. Received: None."
+            "With `rollout_steps` from another frame than the first no "
+            "example has all frames: give `num_decoded_frames`. Received: None."
         )
 
 

@@ -16,19 +16,19 @@ DT, LENGTH = 0.25, 12
 
 @keras.saving.register_keras_serializable("test")
 class TwoFrames(keras.layers.Layer):
-    """The state at the first of two frames, on a leapfrog path under `Well`.
+    """The state at one of two frames, on a leapfrog path under `Well`.
 
-    q1 = q0 + dt (p0 - dt / 2 * k q0 + drift), solved for p0. Frames after the
-    second are not looked at.
+    q1 = q0 + dt (p0 - dt / 2 * k q0 + drift), solved for p0. The two frames
+    are `at` and the next; others are not looked at.
     """
 
-    def __init__(self, stiffness=1.0, drift=0.0, **kwargs):
+    def __init__(self, stiffness=1.0, drift=0.0, at=0, **kwargs):
         super().__init__(**kwargs)
-        self.stiffness, self.drift = stiffness, drift
+        self.stiffness, self.drift, self.at = stiffness, drift, at
         self.latent_shape = (2,)
 
     def call(self, video):
-        q, after = (2.0 * video[:, at, 0, 0] - 1.0 for at in (0, 1))
+        q, after = (2.0 * video[:, self.at + i, 0, 0] - 1.0 for i in (0, 1))
         p = (after - q) / DT + DT / 2 * self.stiffness * q - self.drift
         mean = tf.concat([q, p], axis=-1)
         return mean, -20.0 * tf.ones_like(mean)
@@ -98,7 +98,7 @@ def make_videos(stiffness=1.0, drift=0.0, batch=64):
 def make_model(stiffness=1.0, drift=0.0, **kwargs):
     """A model that knows the law, of this stiffness."""
     model = HGN(
-        TwoFrames(stiffness, drift),
+        TwoFrames(stiffness, drift, kwargs.get("state_frame", 0)),
         Well(stiffness, drift),
         OnePixel(),
         **{"num_inference_frames": 2, "dt": DT, "agreement": 1.0, **kwargs},
@@ -311,6 +311,79 @@ def test_path_from_a_random_anchor_is_the_path_from_the_first_frame():
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"stochastic": False}])
+def test_a_state_amid_its_window_leads_back_to_the_first_frame(arguments):
+    videos = make_videos()
+    first = make_model(num_inference_frames=4, **arguments)
+    amid = make_model(num_inference_frames=4, state_frame=2, **arguments)
+    for model in (first, amid):
+        model.build((None, *videos.shape[1:]))
+    ours, theirs = amid(videos), first(videos)
+    np.testing.assert_allclose(ours.video, theirs.video, atol=1e-5)
+    np.testing.assert_allclose(ours.states.p, theirs.states.p, atol=1e-5)
+    for mine, its in zip(amid.infer(videos), first.infer(videos)):
+        np.testing.assert_allclose(mine, its, atol=1e-5)
+    # The posterior is that of the other frame.
+    q = amid._to_state(ours.posterior.mean).q
+    np.testing.assert_allclose(q, theirs.states.q[:, 2], atol=1e-5)
+
+
+def test_sampled_motions_have_the_prior_at_the_state_frame():
+    model = make_model(num_inference_frames=5, state_frame=3)
+    model.build((None, LENGTH, 1, 1, 1))
+    states = model.sample(2000, 3, seed=1).states
+    assert abs(float(tf.math.reduce_std(states.q[:, 3])) - 1.0) < 0.05
+    drawn = make_model(num_inference_frames=4)
+    drawn.build((None, LENGTH, 1, 1, 1))
+    start = drawn.sample(2000, 0, seed=1).states
+    np.testing.assert_allclose(states.q[:, 3], start.q[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("anchor", ["first", "random"])
+def test_windows_around_a_state_agree_under_the_true_law(anchor):
+    # The two frames looked at are amid the window: all are in short ones too.
+    model = make_model(
+        anchor=anchor,
+        state_frame=1,
+        num_inference_frames=4,
+        shortest_window=3,
+        reversible=True,
+    )
+    assert terms(model, make_videos())["agreement"] < 1e-8
+    wrong = make_model(
+        stiffness=1.5,
+        anchor=anchor,
+        state_frame=1,
+        num_inference_frames=4,
+        shortest_window=3,
+        reversible=True,
+    )
+    assert terms(wrong, make_videos())["agreement"] > 1e-3
+
+
+def test_windows_stand_wherever_they_have_frames_enough():
+    model = make_model(
+        anchor="random",
+        state_frame=4,
+        num_inference_frames=6,
+        shortest_window=5,
+        rollout_steps=4,
+        num_decoded_frames=2,
+        reversible=True,
+    )
+    videos = tf.constant(make_videos(batch=1000))
+    model.build((None, *videos.shape[1:]))
+    path = model._training_path(videos)
+    # Frame 3 has the window -1 to 4, frame 11 has 7 to 12: five are inside.
+    assert sorted(np.unique(path.anchor)) == list(range(3, 12))
+    forward, backward = model._drawn_window_times(path, LENGTH)
+    assert set(forward.numpy()) <= set(range(3, 12))
+    assert set(backward.numpy()) <= set(range(0, 9))
+    for times in (forward, backward):
+        assert (times >= path.low).numpy().all()
+        assert (times <= path.high).numpy().all()
+
+
 def test_frames_further_off_than_the_rollout_are_not_drawn():
     videos = make_videos()
     model = make_model(
@@ -352,6 +425,7 @@ def test_elbo_does_not_move_with_the_multiplier():
 
 def test_configuration_keeps_what_asks_for_a_law(tmp_path):
     arguments = {
+        "state_frame": 1,
         "anchor": "random",
         "rollout_steps": 4,
         "num_decoded_frames": 3,
@@ -377,6 +451,9 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         ({"shortest_window": 3}, "from 1 to `num_inference_frames`"),
         ({"shortest_window": 0}, "from 1 to `num_inference_frames`"),
         ({"rollout_steps": 1}, "reach over a window"),
+        ({"state_frame": 2}, "from 0 to 1. Received: 2"),
+        ({"state_frame": -1}, "a frame of the shortest window"),
+        ({"state_frame": 1, "rollout_steps": 4}, "num_decoded_frames"),
         ({"anchor": "random", "rollout_steps": 4}, "num_decoded_frames"),
         ({"agreement": -1.0}, "0 or more"),
         ({"agreement": float("nan")}, "0 or more"),

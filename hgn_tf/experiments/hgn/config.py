@@ -49,7 +49,8 @@ class Config:
       num_decoded_frames: Frames decoded per step; 0 for all (A.1).
       curriculum_steps: Steps until all frames are decoded; not in the paper.
       initial_horizon: First frames that are decoded.
-      anchor: Frame that training infers a state at, "first" (paper) or
+      state_frame: Frame of a window that z is the state of; 0 in the paper.
+      anchor: Where the first window of a training step is, "first" (paper) or
         "random", see `HGN`.
       rollout_steps: Steps of a training rollout, each way from a random
         anchor; 0 for the whole video (paper).
@@ -99,6 +100,7 @@ class Config:
     num_decoded_frames: int = 0
     curriculum_steps: int = 0
     initial_horizon: int = 5
+    state_frame: int = 0
     anchor: str = "first"
     rollout_steps: int = 0
     shortest_window: int = 0
@@ -189,6 +191,7 @@ _LOWEST = {
     "filters": 1,
     "latent_size": 0,
     "num_decoded_frames": 0,
+    "state_frame": 0,
     "rollout_steps": 0,
     "shortest_window": 0,
     "geco_limit": 1.0,
@@ -435,6 +438,7 @@ def _make_hgn(config, builder, tolerance, unit):
         initial_horizon=config.initial_horizon,
         anchor=config.anchor,
         rollout_steps=config.rollout_steps or None,
+        state_frame=config.state_frame,
         shortest_window=config.shortest_window or None,
         agreement=unit * config.agreement,
         agreement_ramp=(config.agreement_from, config.agreement_to),
