@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hgn_tf import data, inspection, losses, networks
+from hgn_tf import data, inspection, losses, networks, optimizers
 from hgn_tf.experiments import runs
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.hnn import HNN
@@ -75,7 +75,8 @@ class Config:
       batch_size: Videos per step; DeepMind's later configuration: 128.
       reversed_videos: Whether half of the videos are shown last frame first;
         not in the paper.
-      learning_rate: Learning rate of Adam after `warmup_steps` (A.1: 1.5e-4).
+      optimizer: "adam" (paper) or "muon", see `optimizers.Muon`.
+      learning_rate: Learning rate after `warmup_steps` (A.1: 1.5e-4).
       warmup_steps: Steps of a linear warm-up; not in the paper.
       final_learning_rate: Fraction left at the end of a cosine decay; 1 for a
         constant rate, as in the paper.
@@ -116,6 +117,7 @@ class Config:
     steps_per_epoch: int = 500
     batch_size: int = 128
     reversed_videos: bool = False
+    optimizer: str = "adam"
     learning_rate: float = 1.5e-4
     warmup_steps: int = 0
     final_learning_rate: float = 1.0
@@ -182,6 +184,8 @@ BUDGETS: dict[str, _Settings] = {
         "learned_kinetic": True,
     },
 }
+
+_OPTIMIZERS = {"adam": keras.optimizers.Adam, "muon": optimizers.Muon}
 
 # Seconds per frame that the settings were found with. Another dt is brought to
 # it by a factor of H, so that the first motion per frame is the same.
@@ -331,7 +335,7 @@ def check_config(config: Config, builder: data.Builder) -> None:
             "`num_steps` must be a multiple of `steps_per_epoch`. Received: "
             f"{config.num_steps} and {config.steps_per_epoch}."
         )
-    _learning_rate(config)
+    _optimizer(config)
     # The tolerance on data that are not there yet does not matter here.
     _put_together(config, builder, config.tolerance, 1.0)
 
@@ -367,7 +371,7 @@ def make_model(config: Config, builder: data.Builder) -> HGN | PixelHNN:
         else (config.tolerance, 1.0)
     )
     model = _put_together(config, builder, *measured)
-    model.compile(keras.optimizers.Adam(_learning_rate(config)))
+    model.compile(_optimizer(config))
     frames = data.frames_per_video(builder)
     model.build((None, frames, *data.frame_shape(builder)))
     return model
@@ -508,6 +512,15 @@ def _networks(form, forms):
             f"`form` must be one of {list(forms)}. Received: {form!r}."
         )
     return forms[form]()
+
+
+def _optimizer(config):
+    if config.optimizer not in _OPTIMIZERS:
+        raise ValueError(
+            f"`optimizer` must be one of {list(_OPTIMIZERS)}. "
+            f"Received: {config.optimizer!r}."
+        )
+    return _OPTIMIZERS[config.optimizer](_learning_rate(config))
 
 
 def _learning_rate(config):
