@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import hgn_tf
-from hgn_tf import losses, networks
+from hgn_tf import losses, networks, optimizers
 from hgn_tf.models.nhf import NHF, NormalizingFlow, nhf_networks
 from hgn_tf.models.nhf.energies import BumpEnergy
 from hgn_tf.models.nhf.leapfrog import StackedHamiltonian
@@ -29,6 +29,10 @@ LAYERS = {
     "Encoder": (
         lambda **kw: networks.Encoder((4, 4), (2, 1), (4, 4, 2), **kw),
         [VIDEO],
+    ),
+    "KeypointNet": (
+        lambda **kw: networks.KeypointNet((4, 3), (2, 1), FLAT, **kw),
+        [(8, 8, 1)],
     ),
     "PositionNet": (
         lambda **kw: networks.PositionNet((4,), (2,), FLAT, **kw),
@@ -98,7 +102,7 @@ WHOLE = {
 # The posteriors of NHF, which refuses half precision.
 OF_DENSITIES = {"GaussianMomentum", "FlowMomentum"}
 # They are called by their models alone.
-WITHOUT_A_CALL = {"Geco", "StackedHamiltonian"}
+WITHOUT_A_CALL = {"Geco", "Muon", "StackedHamiltonian"}
 
 
 def flat_hgn(**kwargs):
@@ -166,6 +170,7 @@ def assert_config_is_whole(thing):
 def test_configuration_of_a_layer_is_whole(name):
     others = {
         "Geco": lambda: losses.Geco(0.5, rate=0.1),
+        "Muon": lambda: optimizers.Muon(0.01, momentum=0.9, rms=0.3),
         "StackedHamiltonian": lambda: StackedHamiltonian(
             networks.SeparableHamiltonian(energy(), energy()), 3
         ),

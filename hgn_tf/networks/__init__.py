@@ -11,6 +11,7 @@ The networks of the pixel HNN, from pairs of frames to z and back, are in
 from hgn_tf.networks.decoder import Decoder, DenseDecoder, UpsampleConv2D
 from hgn_tf.networks.encoder import (
     Encoder,
+    KeypointNet,
     PositionNet,
     StateNet,
     split_state,
@@ -41,6 +42,7 @@ __all__ = [
     "Encoder",
     "EnergyNet",
     "JointHamiltonian",
+    "KeypointNet",
     "PairDecoder",
     "PairEncoder",
     "PositionNet",

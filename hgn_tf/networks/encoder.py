@@ -1,6 +1,7 @@
 """Frames to z, the posterior over the latent variable, and z to a state."""
 
 import functools
+import math
 from collections.abc import Sequence
 
 import keras
@@ -224,6 +225,74 @@ class PositionNet(WholeOutput):
         }
 
 
+@serializable
+class KeypointNet(WholeOutput):
+    """A single frame -> q, linear in places within the frame.
+
+    Convolutions with ReLU, the last one linear, give maps of the frame. Each
+    map's softmax over the frame is a weight, and the mean of the coordinates
+    under it a place: rows and columns from -1 to 1. One linear layer makes q
+    of all places.
+
+    So the q of a body that moves is most easily linear in where it is, and
+    K = |p|^2 / 2 is then the kinetic energy but for a factor. `PositionNet`
+    can bend q at will, and the learned energy with it.
+
+    Args:
+      filters: Number of channels of each convolution, the last of the maps.
+      strides: Stride of each convolution.
+      state_shape: Shape of q without the batch axis.
+    Call: frame [batch, height, width, channels] -> [batch, *state_shape].
+    Source: Finn et al., Deep spatial autoencoders for visuomotor learning
+      (2016), for the mean under a softmax.
+    """
+
+    def __init__(
+        self,
+        filters: Sequence[int] = (32, 32, 16),
+        strides: Sequence[int] = (2, 1, 1),
+        state_shape: Sequence[int] = (16,),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = tuple(filters)
+        self.strides = tuple(strides)
+        self.state_shape = tuple(state_shape)
+        self._stack = _strided(self.filters, self.strides, self.dtype_policy)
+        self._stack[-1].activation = None
+        whole = self.dtype_policy.variable_dtype
+        size = math.prod(self.state_shape)
+        self._last = keras.layers.Dense(size, dtype=whole)
+
+    def build(self, frame_shape):
+        shape = build_in_turn(self._stack, tuple(frame_shape))
+        self._last.build((None, 2 * shape[-1]))
+
+    def call(self, frame):
+        x = frame
+        for layer in self._stack:
+            x = layer(x)
+        _, height, width, maps = x.shape
+        x = tf.cast(x, self.variable_dtype)
+        weight = tf.nn.softmax(tf.reshape(x, [-1, height * width, maps]), 1)
+        places = tf.einsum(
+            "bcm,cd->bmd", weight, _cells(height, width, x.dtype)
+        )
+        q = self._last(tf.reshape(places, [-1, 2 * maps]))
+        return tf.reshape(q, [-1, *self.state_shape])
+
+    def compute_output_shape(self, frame_shape):
+        return (frame_shape[0], *self.state_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "strides": self.strides,
+            "state_shape": self.state_shape,
+        }
+
+
 def split_state(x: tf.Tensor) -> PhaseState:
     """Splits the last axis: its first half is q, the second p."""
     return PhaseState(*tf.split(x, 2, axis=-1))
@@ -250,3 +319,10 @@ def _frames_on_channels(video):
     _, frames, height, width, channels = video.shape
     x = tf.transpose(video, [0, 2, 3, 1, 4])
     return tf.reshape(x, [-1, height, width, frames * channels])
+
+
+def _cells(height, width, dtype):
+    """Row and column of each cell of a frame, -1 to 1, [cells, 2]."""
+    sides = (tf.linspace(-1.0, 1.0, length) for length in (height, width))
+    rows_and_columns = tf.stack(tf.meshgrid(*sides, indexing="ij"), axis=-1)
+    return tf.cast(tf.reshape(rows_and_columns, [-1, 2]), dtype)

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from hgn_tf.networks.decoder import Decoder, DenseDecoder
-from hgn_tf.networks.encoder import Encoder, PositionNet, StateNet
+from hgn_tf.networks.encoder import (
+    Encoder,
+    KeypointNet,
+    PositionNet,
+    StateNet,
+)
 from hgn_tf.networks.energy import (
     EnergyNet,
     QuadraticEnergy,
@@ -170,9 +175,7 @@ def flat_networks(
             potential=EnergyNet(potential_units, **flat),
         ),
         "decoder": DenseDecoder(decoder_units, (*size, channels), grey_start),
-        **_position_net(
-            position_net, encoder_filters[0], halvings, (latent_size,)
-        ),
+        **_keypoint_net(position_net, halvings, (latent_size,)),
     }
 
 
@@ -195,6 +198,15 @@ def _position_net(wanted, filters, halvings, state_shape, **kwargs):
         return {}
     widths, strides = [filters] * (halvings + 1), [*[2] * halvings, 1]
     return {"position_net": PositionNet(widths, strides, state_shape, **kwargs)}
+
+
+def _keypoint_net(wanted, halvings, state_shape):
+    """The position net of a flat q, on maps of about 16 by 16."""
+    if not wanted:
+        return {}
+    strides = [*[2] * max(halvings - 2, 1), 1, 1]
+    widths = [*[32] * (len(strides) - 1), 16]
+    return {"position_net": KeypointNet(widths, strides, state_shape)}
 
 
 def _height_and_width(image_size):

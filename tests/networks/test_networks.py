@@ -16,6 +16,7 @@ from hgn_tf.networks import (
     Encoder,
     EnergyNet,
     JointHamiltonian,
+    KeypointNet,
     PositionNet,
     QuadraticEnergy,
     SeparableHamiltonian,
@@ -45,6 +46,14 @@ NETWORKS = {
     ),
     "flat_position_net": lambda: (
         PositionNet((8,), (2,), FLAT),
+        [(8, 8, 3)],
+    ),
+    "keypoint_net": lambda: (
+        KeypointNet((8, 6), (2, 1), PICTURE),
+        [(8, 8, 3)],
+    ),
+    "flat_keypoint_net": lambda: (
+        KeypointNet((6,), (1,), FLAT),
         [(8, 8, 3)],
     ),
     "state_net": lambda: (StateNet((8,), PICTURE), [(4, 4, 6)]),
@@ -278,6 +287,24 @@ def test_position_nets_give_the_q_of_their_form(form, size):
 def test_position_net_whose_strides_miss_the_state_is_refused():
     with pytest.raises(ValueError, match="bring frames to .4, 4.*8, 8"):
         PositionNet((8,), (1,), (4, 4, 2)).build((None, 8, 8, 3))
+
+
+def test_places_are_linear_in_where_a_spot_is():
+    """A map that is the picture itself, steep enough to find a lone spot."""
+    net = KeypointNet((1,), (1,), (2,))
+    net.build((None, 9, 7, 1))
+    kernel = np.zeros((3, 3, 1, 1), np.float32)
+    kernel[1, 1] = 50.0
+    net._stack[0].kernel.assign(kernel)
+    net._last.kernel.assign(np.eye(2))
+    rows, columns = np.meshgrid(range(9), range(7), indexing="ij")
+    spots = np.zeros((63, 9, 7, 1), np.float32)
+    spots[range(63), rows.ravel(), columns.ravel()] = 1.0
+    found = net(spots).numpy()
+    expected = np.stack([rows.ravel() / 4 - 1, columns.ravel() / 3 - 1], 1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # Of an empty picture it is the middle.
+    np.testing.assert_allclose(net(0 * spots[:1]), 0.0, atol=1e-6)
 
 
 def test_paper_sizes_are_the_defaults():
