@@ -321,8 +321,9 @@ def _proposed(builder, budget):
         name: proposal.value for name, proposal in own.propose(found).items()
     }
     shortest = BUDGETS.get(budget, {}).get("shortest_window", 0)
-    if shortest > settings["num_inference_frames"]:
-        settings["shortest_window"] = 0
+    inferred = settings["num_inference_frames"]
+    if shortest > inferred:
+        settings |= {"shortest_window": 0, "state_frame": inferred // 2}
     print("settings: " + " ".join(f"{k}={v}" for k, v in settings.items()))
     return settings
 

@@ -31,6 +31,7 @@ def paper_networks(
     learned_kinetic: bool = True,
     picture_dtype: str | None = None,
     position_net: bool = False,
+    keypoints: bool = True,
     rate: float = 1.0,
 ) -> dict:
     """Encoder, f_psi, energies and decoder as in the paper, on 4x4 latents.
@@ -66,6 +67,8 @@ def paper_networks(
         and energies are never in half precision. Defaults to Keras's policy.
       position_net: bool. Whether there is one, for `HGN(positions=...)`; not
         in the paper. Defaults to False.
+      keypoints: bool. Whether it is a `KeypointNet`, else a `PositionNet`.
+        Defaults to True.
       rate: float. Factor of both energies, see `EnergyNet`: 0.125 / dt suits
         any dt, in any unit. Defaults to 1.0, for a dt of about 0.125.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and
@@ -105,6 +108,7 @@ def paper_networks(
         ),
         **_position_net(
             position_net,
+            keypoints,
             filters,
             halvings,
             (*latent, latent_channels),
@@ -124,6 +128,7 @@ def flat_networks(
     decoder_units: tuple[int, ...] = (256, 256),
     grey_start: bool = True,
     position_net: bool = False,
+    keypoints: bool = True,
     rate: float = 1.0,
 ) -> dict:
     """The same path on a flat latent, with MLPs: much cheaper on a CPU.
@@ -149,6 +154,8 @@ def flat_networks(
       grey_start: Whether the first frames are one grey, see `DenseDecoder`.
       position_net: bool. Whether there is one, for `HGN(positions=...)`.
         Defaults to False.
+      keypoints: bool. Whether it is a `KeypointNet`, else a `PositionNet`.
+        Defaults to True.
       rate: float. Factor of both energies, see `EnergyNet`: 0.125 / dt suits
         any dt, in any unit. Defaults to 1.0, for a dt of about 0.125.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and
@@ -175,7 +182,13 @@ def flat_networks(
             potential=EnergyNet(potential_units, **flat),
         ),
         "decoder": DenseDecoder(decoder_units, (*size, channels), grey_start),
-        **_keypoint_net(position_net, halvings, (latent_size,)),
+        **_position_net(
+            position_net,
+            keypoints,
+            encoder_filters[0],
+            halvings,
+            (latent_size,),
+        ),
     }
 
 
@@ -192,21 +205,18 @@ def has_bfloat16_units() -> bool:
     return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
 
 
-def _position_net(wanted, filters, halvings, state_shape, **kwargs):
-    """The part of that name, if it is wanted: a halving per convolution."""
+def _position_net(wanted, keypoints, filters, halvings, state_shape, **kwargs):
+    """The part of that name, if it is wanted."""
     if not wanted:
         return {}
+    if keypoints:
+        # Maps of about 16x16, where a softmax finds a place.
+        strides = [*[2] * max(halvings - 2, 1), 1, 1]
+        widths = [*[32] * (len(strides) - 1), 16]
+        return {"position_net": KeypointNet(widths, strides, state_shape)}
+    # A halving per convolution.
     widths, strides = [filters] * (halvings + 1), [*[2] * halvings, 1]
     return {"position_net": PositionNet(widths, strides, state_shape, **kwargs)}
-
-
-def _keypoint_net(wanted, halvings, state_shape):
-    """The position net of a flat q, on maps of about 16 by 16."""
-    if not wanted:
-        return {}
-    strides = [*[2] * max(halvings - 2, 1), 1, 1]
-    widths = [*[32] * (len(strides) - 1), 16]
-    return {"position_net": KeypointNet(widths, strides, state_shape)}
 
 
 def _height_and_width(image_size):

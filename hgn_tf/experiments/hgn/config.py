@@ -65,6 +65,8 @@ class Config:
       reversible: Whether half of the second windows are read backward.
       positions: Weight of the disagreement of q with what a single frame
         shows, see `HGN`; 0 in the paper.
+      keypoints: Whether a single frame shows q by `networks.KeypointNet`, else
+        by `networks.PositionNet`.
       tolerance: Mean squared error per pixel that GECO allows above the noise
         floor of the data. Not in the paper; DeepMind's later configuration
         has 0.001 in all, on other pictures.
@@ -111,6 +113,7 @@ class Config:
     num_windows: int = 2
     reversible: bool = False
     positions: float = 0.0
+    keypoints: bool = False
     tolerance: float = 1e-4
     geco_limit: float = 100.0
     num_steps: int = 500_000
@@ -146,14 +149,19 @@ _LAW: _Settings = {
     "tolerance": 0.5e-4,
     "agreement": 1.0,
     "positions": 3.0,
+    "keypoints": True,
+    "agreement_from": 200,
+    "agreement_to": 800,
+    "optimizer": "muon",
 }
 BUDGETS: dict[str, _Settings] = {
-    "demo": {**_LAW, "num_inference_frames": 5, "num_steps": 5000},
+    "demo": {**_LAW, "num_inference_frames": 5, "num_steps": 3000},
     "cpu": {**_CPU, "num_steps": 8000},
     "flat": {
         **_LAW,
-        "num_steps": 8000,
-        "shortest_window": 10,
+        "num_steps": 4000,
+        "state_frame": 15,
+        "shortest_window": 20,
         "reversible": True,
         "anchor": "random",
         "rollout_steps": 20,
@@ -164,18 +172,16 @@ BUDGETS: dict[str, _Settings] = {
         "filters": 32,
         "learned_kinetic": True,
         "half_precision": "auto",
-        "num_decoded_frames": 6,
         "batch_size": 16,
         "learning_rate": 1e-3,
         "num_steps": 6000,
-        "agreement_from": 300,
-        "agreement_to": 1200,
         "tolerance": 1e-4,
         "curriculum_steps": 1000,
-        "shortest_window": 10,
+        "state_frame": 15,
+        "shortest_window": 20,
         "reversible": True,
         "anchor": "random",
-        "rollout_steps": 15,
+        "rollout_steps": 20,
     },
     "paper": {
         "block_sigmoid": True,
@@ -226,19 +232,30 @@ VARIANTS: dict[str, _Settings] = {
     "pixel_hnn": {
         "model": "pixel_hnn",
         "form": "dense",
+        "optimizer": "adam",
         "learning_rate": 1e-3,
     },
-    "pixel_hnn_conv": {"model": "pixel_hnn", "form": "conv"},
+    "pixel_hnn_conv": {
+        "model": "pixel_hnn",
+        "form": "conv",
+        "optimizer": "adam",
+    },
 }
 
 # The second table: 25 frames from the first 5. A pixel HNN sees two in either.
 # A name is of one table, so that a row can be asked for.
-FORECAST: dict[str, _Settings] = {"hgn_forecast": {"num_inference_frames": 5}}
+FORECAST: dict[str, _Settings] = {
+    "hgn_forecast": {
+        "num_inference_frames": 5,
+        "shortest_window": 0,
+        "state_frame": 0,
+    }
+}
 TABLES = {"table1": VARIANTS, "table1_forecast": FORECAST}
 
 
 # The study of what brings a law: budget, and what a row changes in it.
-_FLAT_STUDY = {"num_steps": 5000, "anchor": "first", "rollout_steps": 0}
+_FLAT_STUDY = {"num_steps": 3000}
 _CONV_STUDY = {"num_steps": 3000}
 STUDY_SYSTEMS = ("pendulum", "two_body")
 STUDY: dict[str, tuple[str, _Settings]] = {
@@ -247,10 +264,13 @@ STUDY: dict[str, tuple[str, _Settings]] = {
     "no_positions": ("flat", {**_FLAT_STUDY, "positions": 0.0}),
     "neither": ("flat", {**_FLAT_STUDY, "agreement": 0.0, "positions": 0.0}),
     "windows_forward_only": ("flat", {**_FLAT_STUDY, "reversible": False}),
-    "random_anchor": (
+    "first_anchor": (
         "flat",
-        {**_FLAT_STUDY, "anchor": "random", "rollout_steps": 20},
+        {**_FLAT_STUDY, "anchor": "first", "rollout_steps": 0},
     ),
+    "first_state": ("flat", {**_FLAT_STUDY, "state_frame": 0}),
+    "bent_positions": ("flat", {**_FLAT_STUDY, "keypoints": False}),
+    "adam": ("flat", {**_FLAT_STUDY, "optimizer": "adam"}),
     "learned_kinetic": ("flat", {**_FLAT_STUDY, "learned_kinetic": True}),
     "multiplier_100": ("flat", {**_FLAT_STUDY, "geco_limit": 100.0}),
     "random_start": ("flat", {**_FLAT_STUDY, "grey_start": False}),
@@ -261,7 +281,6 @@ STUDY: dict[str, tuple[str, _Settings]] = {
         {
             **_FLAT_STUDY,
             "dataset": "physics_{}/long",
-            "anchor": "random",
             "rollout_steps": 59,
         },
     ),
@@ -419,6 +438,7 @@ def _make_hgn(config, builder, tolerance, unit):
                 learned_kinetic=config.learned_kinetic,
                 picture_dtype=dtype,
                 position_net=config.positions > 0,
+                keypoints=config.keypoints,
                 rate=_USUAL_DT / dt,
             ),
             "flat": lambda: networks.flat_networks(
@@ -428,6 +448,7 @@ def _make_hgn(config, builder, tolerance, unit):
                 kinetic_units=(128, 128) if config.learned_kinetic else (),
                 grey_start=config.grey_start,
                 position_net=config.positions > 0,
+                keypoints=config.keypoints,
                 rate=_USUAL_DT / dt,
             ),
         },
