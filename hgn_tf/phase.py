@@ -7,12 +7,16 @@ the part that needs them, and integrators may reuse a gradient of V, which does
 not change in a kick. This is the only module that takes gradients of energies.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeGuard
 
 import tensorflow as tf
 
 Hamiltonian = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+# Steps up the gradient in which energy is added.
+_CLIMB = 64
 
 
 class PhaseState(NamedTuple):
@@ -77,6 +81,50 @@ def time_derivative(hamiltonian: Hamiltonian, state: PhaseState) -> PhaseState:
         energy, state, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
     return PhaseState(dh_dp, -dh_dq)
+
+
+def add_energy(
+    hamiltonian: Hamiltonian, state: PhaseState, amount: float
+) -> PhaseState:
+    """The states moved up the gradient of H until H is higher by `amount`.
+
+    state += (H_k - H(state)) * grad H / |grad H|^2,  k = 1, ..., 64
+
+    H_k rises evenly to the energy wanted, so each step also mends what the
+    last one missed. Where the gradient is zero a state stays.
+
+    Args:
+      hamiltonian: Callable (q, p) -> energy of shape [batch].
+      state: PhaseState, q and p of shape [batch, ...].
+      amount: Energy, in the units of H; a negative one is taken away. No
+        state can go below the least energy there is.
+    Returns: PhaseState of the same shapes.
+    Raises: ValueError: if the amount is not finite.
+    """
+    if not math.isfinite(amount):
+        raise ValueError(
+            f"`amount` must be a finite energy. Received: {amount}."
+        )
+    first = hamiltonian(*state)
+    # The last few steps only mend: so near the end the error is squared.
+    shares = [min(1.0, (k + 1) / (_CLIMB - 3)) for k in range(_CLIMB)]
+    for share in shares:
+        dq_dt, dp_dt = time_derivative(hamiltonian, state)
+        slope = PhaseState(-dp_dt, dq_dt)
+        missing = first + share * amount - hamiltonian(*state)
+        square = sum(
+            tf.reduce_sum(tf.square(part), axis=list(range(1, part.shape.rank)))
+            for part in slope
+        )
+        length = tf.math.divide_no_nan(missing, square)
+        shape = [-1] + [1] * (state.q.shape.rank - 1)
+        state = PhaseState(
+            *(
+                part + tf.reshape(length, shape) * up
+                for part, up in zip(state, slope)
+            )
+        )
+    return state
 
 
 def _gradient(energy: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor):

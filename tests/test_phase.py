@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from hgn_tf.phase import (
     PhaseState,
+    add_energy,
     force,
     is_separable,
     time_derivative,
@@ -163,3 +164,38 @@ def test_states_of_any_rank_keep_their_shape():
     field = time_derivative(oscillator, state)
     np.testing.assert_allclose(field.q, state.p / MASS, rtol=1e-14)
     np.testing.assert_allclose(field.p, -state.q, rtol=1e-14)
+
+
+@pytest.mark.parametrize("amount", [2.5, -0.2])
+@pytest.mark.parametrize("hamiltonian", HAMILTONIANS.values(), ids=HAMILTONIANS)
+def test_energy_is_added_to_every_state(hamiltonian, amount):
+    state = make_state()
+    raised = add_energy(hamiltonian, state, amount)
+    gained = hamiltonian(*raised) - hamiltonian(*state)
+    np.testing.assert_allclose(gained, amount, rtol=1e-9)
+
+
+def test_energy_is_added_along_the_gradient():
+    """Of |z|^2 / 2 the gradient is z: a state keeps its direction."""
+
+    def hamiltonian(q, p):
+        return tf.reduce_sum(q**2 + p**2, axis=(1, 2)) / 2
+
+    state = PhaseState(*(tf.reshape(x, [2, 2, 3]) for x in make_state()))
+    raised = add_energy(hamiltonian, state, 1.5)
+    factor = tf.sqrt(1 + 1.5 / hamiltonian(*state))[:, None, None]
+    for part, expected in zip(raised, state):
+        np.testing.assert_allclose(part, factor * expected, rtol=1e-9)
+
+
+def test_a_state_without_a_gradient_stays():
+    rest = PhaseState(*2 * [tf.zeros([3, 2], tf.float64)])
+    raised = add_energy(HangingChain(), rest, 1.0)
+    np.testing.assert_array_equal(raised.q, rest.q)
+    np.testing.assert_array_equal(raised.p, rest.p)
+
+
+@pytest.mark.parametrize("amount", [np.nan, np.inf])
+def test_no_energy_but_a_finite_one_is_added(amount):
+    with pytest.raises(ValueError, match="`amount` must be a finite energy"):
+        add_energy(HangingChain(), make_state(), amount)

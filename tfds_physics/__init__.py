@@ -13,7 +13,7 @@ from tfds_physics import pictures
 from tfds_physics.folder.builder import VideoFolder
 from tfds_physics.folder.example import film_pendulum
 from tfds_physics.hnn.builders import StateConfig
-from tfds_physics.hnn.pixel_pendulum import HNNPixelPendulum
+from tfds_physics.hnn.pixel_pendulum import HNNPixelPendulum, PixelConfig
 from tfds_physics.hnn.real_pendulum import HNNRealPendulum
 from tfds_physics.preparation import parse_beam_options
 from tfds_physics.systems import SYSTEMS, System
@@ -39,6 +39,7 @@ __all__ = [
     "SYSTEMS",
     "PhysicsConfig",
     "PhysicsVideo",
+    "PixelConfig",
     "Reading",
     "Recipe",
     "StateConfig",

@@ -1,6 +1,7 @@
 """The commands of videos: data, HGN and pixel HNN, table 1, figures."""
 
 import argparse
+import math
 import pathlib
 import re
 import sys
@@ -16,7 +17,12 @@ from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import beyond, figures, own, study, train
 from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, Config, make_config
 from hgn_tf.experiments.hgn.table import in_budget, make_tables
+from hgn_tf.experiments.hnn import train as hnn_train
+from hgn_tf.experiments.hnn.config import PIXEL_TASKS
+from hgn_tf.experiments.hnn.measures import as_video
+from hgn_tf.experiments.hnn.truth import load_truth
 from hgn_tf.models.hgn import HGN
+from hgn_tf.phase import PhaseState, add_energy
 from hgn_tf.viz import explore
 from hgn_tf.viz import figures as plots
 from hgn_tf.viz.gif import GUTTER, side_by_side, to_uint8, write_gif
@@ -44,6 +50,8 @@ _OWN = (
     ("split_seed", int, "seed of the splits"),
 )
 _SHEET_ROWS, _SHEET_COLUMNS = 6, 10
+# Test videos whose learned energies have the spread that --add-energy counts.
+_ENERGIES = 32
 
 
 def add(
@@ -154,6 +162,16 @@ def add(
     )
     sub.add_argument("--steps", type=int, default=29)
     sub.add_argument("--examples", type=int, default=4)
+    sub.add_argument(
+        "--add-energy",
+        type=float,
+        nargs="?",
+        const=1.0,
+        default=0.0,
+        metavar="SPREADS",
+        help="half way, in spreads of the learned energy over test videos; 1 "
+        "if no number is given, negative takes away",
+    )
 
     sub = of_a_model("sample", _sample, "draw new motions from the prior")
     sub.add_argument("--steps", type=int, default=29)
@@ -451,11 +469,21 @@ def _preview(options):
 
 def _rollout(options):
     _check_frames(options.examples, options.steps)
+    if not math.isfinite(options.add_energy):
+        raise ValueError(
+            "--add-energy must be a finite number of spreads. Received: "
+            f"{options.add_energy}."
+        )
+    folder = pathlib.Path(options.model)
+    if hnn_train.is_run(folder):
+        _roll_pixels(options, folder)
+        return
     dataset, model = _load(options.model)
     builder = data.get_builder(dataset, options.data_dir)
     dt = model.dt if options.dt is None else options.dt
     if not data.has_truth(builder):
-        _roll_own(options, builder, model, dt)
+        video = data.load_split(builder, "test", _count_inferred(options)).video
+        _roll_recorded(options, model, video, video, dt)
         return
     farthest = _FARTHEST * builder.recipe.dt
     if abs(dt) * options.steps > farthest:
@@ -465,27 +493,76 @@ def _rollout(options):
             f"true motion is followed. Received: {dt:g} s times "
             f"{options.steps}."
         )
-    test = data.make_trajectories(
-        builder.recipe, "test", range(options.examples)
+    shown, seen = (
+        data.make_trajectories(builder.recipe, "test", range(count))
+        for count in (options.examples, _count_inferred(options))
     )
-    path = model.rollout(model.infer(test.video), options.steps, dt)
+    drawn = _roll(options, model, seen.video, dt)
     times = dt * np.arange(options.steps + 1)
-    truth = data.true_video(builder, test, times)
-    _write_rows(options.out, [truth, model.decode(path).numpy()])
-    print(f"wrote {options.out}: the true motion above, the model below")
+    truth = data.true_video(builder, shown, times)
+    _write_rollout(options, truth, drawn, "the true motion")
 
 
-def _roll_own(options, builder, model, dt):
+def _roll_recorded(options, model, seen, video, dt, to_video=lambda x: x):
     """Of recorded videos: those of test above, grey where they end."""
-    test = data.load_split(builder, "test", options.examples).video
-    path = model.rollout(model.infer(test), options.steps, dt)
-    rows, said = [model.decode(path).numpy()], "the model"
+    drawn = to_video(_roll(options, model, seen, dt))
+    recorded = None
     if dt == model.dt:
-        recorded = np.full(rows[0].shape, GUTTER, np.uint8)
-        length = min(recorded.shape[1], test.shape[1])
-        recorded[:, :length] = test[:, :length]
-        rows.insert(0, recorded)
-        said = "the recorded frames above, the model below"
+        recorded = np.full(drawn.shape, GUTTER, np.uint8)
+        length = min(recorded.shape[1], video.shape[1])
+        recorded[:, :length] = to_uint8(video[: len(drawn), :length])
+    _write_rollout(options, recorded, drawn, "the recorded frames")
+
+
+def _roll_pixels(options, folder):
+    """Of a run of the HNN table, whose test trajectories are recorded."""
+    config, model = hnn_train.load(folder)
+    if config.task not in PIXEL_TASKS:
+        raise ValueError(
+            "`rollout` draws videos, so a run of the HNN table must be on one "
+            f"of {list(PIXEL_TASKS)}. Received: {folder}, on {config.task}; "
+            "`hgn-tf table hnn --figures` draws its orbits."
+        )
+    truth = load_truth(config.task, options.data_dir)
+    shape = (*truth.path.shape[:2], -1)
+    video = as_video(truth.rows["test"]["x"].reshape(shape))
+    dt = model.dt if options.dt is None else options.dt
+    _roll_recorded(options, model, truth.start, video, dt, as_video)
+
+
+def _count_inferred(options):
+    """Examples whose states are inferred: their energies have a spread."""
+    return max(options.examples, _ENERGIES if options.add_energy else 0)
+
+
+def _roll(options, model, seen, dt):
+    """What a model draws of the examples seen, with energy added half way."""
+    states = model.infer(seen)
+    state = PhaseState(*(part[: options.examples] for part in states))
+    if not options.add_energy:
+        return model.decode(model.rollout(state, options.steps, dt)).numpy()
+    half = options.steps // 2
+    spread = float(np.std(model.energy(states)))
+    path = model.rollout(state, half, dt)
+    raised = add_energy(
+        lambda q, p: model.energy(PhaseState(q, p)),
+        PhaseState(path.q[:, -1], path.p[:, -1]),
+        options.add_energy * spread,
+    )
+    rest = model.rollout(raised, options.steps - half, dt)
+    parts = [model.decode(each).numpy() for each in (path, rest)]
+    return np.concatenate([parts[0][:, :-1], parts[1]], axis=1)
+
+
+def _write_rollout(options, truth, drawn, name):
+    """The truth, if there is one, above what a model drew."""
+    rows, said = [drawn], "the model"
+    if truth is not None:
+        rows, said = [truth, drawn], f"{name} above, the model below"
+    if options.add_energy:
+        for row in rows[:-1]:  # from there on it is another motion
+            row[:, options.steps // 2 :] = GUTTER
+        said += f", from frame {options.steps // 2} on with energy added"
     _write_rows(options.out, rows)
     print(f"wrote {options.out}: {said}")
 

@@ -19,7 +19,9 @@ def add(
       table: The same for `hgn-tf table`.
     """
     sub = table("hnn", _table, "HNN from states, on six tasks", data_dir=True)
-    sub.add_argument("--tasks", nargs="+", help="all if left out")
+    sub.add_argument(
+        "--tasks", nargs="+", help="all that are published if left out"
+    )
     sub.add_argument("--models", nargs="+", help="all if left out")
     sub.add_argument("--seeds", type=int, default=3, help="how many")
     sub.add_argument("--figures", action="store_true", help="draw them too")

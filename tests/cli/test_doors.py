@@ -223,6 +223,7 @@ def test_a_damaged_run_is_told(run_dir, here, capsys, name, damage, message):
         ("rollout run --dt 1e9 --out x.gif", "the true motion is followed"),
         ("rollout run --dt=-1e9 --out x.gif", "the true motion is followed"),
         ("rollout run --dt nan --out x.gif", "`dt` must be a finite number"),
+        ("rollout run --add-energy nan --out x.gif", "must be a finite number"),
         ("rollout run --dt inf --steps 0 --out x.gif", "`dt` must be a finite"),
         ("preset run --name mine", "an HGN that was evaluated"),
         ("evaluate run --results run/log.csv", "where run/log.csv is a file"),

@@ -8,6 +8,8 @@ import shlex
 
 import keras
 import numpy as np
+import PIL.Image
+import PIL.ImageSequence
 import pytest
 import tensorflow_datasets as tfds
 
@@ -141,6 +143,28 @@ def test_rollouts_are_drawn(run_dir, tmp_path, dt):
     arguments = ["rollout", str(run_dir), f"--dt={dt}", "--steps=3"]
     assert main([*arguments, "--out", str(path)]) == 0
     assert path.read_bytes().startswith(b"GIF8")
+
+
+def test_energy_is_added_half_way(run_dir, tmp_path):
+    frames = {}
+    for extra in ([], ["--add-energy"], ["--add-energy=-0.5"]):
+        path = tmp_path / "x.gif"
+        command = ["rollout", str(run_dir), "--steps=5", "--examples=1"]
+        assert main([*command, *extra, "--out", str(path)]) == 0
+        with PIL.Image.open(path) as image:
+            frames[tuple(extra)] = np.stack(
+                [
+                    np.asarray(frame.convert("RGB"), np.int64)
+                    for frame in PIL.ImageSequence.Iterator(image)
+                ]
+            )
+    before, more, less = frames.values()
+    # The palettes may differ: one is of other colours than the other.
+    assert abs(more[:2] - before[:2]).max() < 16
+    assert abs(more[-1] - less[-1]).max() > 0
+    above = before.shape[1] // 2 - 4
+    # Grey: from there on the truth is another motion.
+    assert np.ptp(more[-1, :above]) == 0 and np.ptp(before[-1, :above]) > 0
 
 
 def test_samples_are_drawn(run_dir, tmp_path, capsys):

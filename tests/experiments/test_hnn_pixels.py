@@ -1,12 +1,16 @@
 """The pixel pendulum of the HNN table, on rows made here."""
 
+import dataclasses
+import shutil
 import sys
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
+from hgn_tf.cli import hgn, main
 from hgn_tf.experiments.hnn import config as settings
 from hgn_tf.experiments.hnn import figures, measures, table, train
 from hgn_tf.experiments.hnn import truth as truths
@@ -22,19 +26,19 @@ def make_rows(trajectories, seed):
     """A swing of small amplitude, seen as a bright spot on a line."""
     rng = np.random.default_rng(seed)
     omega, count = np.sqrt(15.0), POINTS + 2
-    times = STEP * np.arange(-1, count - 1)
+    times = STEP * np.arange(count)
     amplitude = rng.uniform(0.1, 0.4, (trajectories, 1))
     phase = rng.uniform(0, 2 * np.pi, (trajectories, 1))
     angle = amplitude * np.cos(omega * times + phase)
     velocity = -omega * amplitude * np.sin(omega * times + phase)
     frames = np.exp(-((np.linspace(-1, 1, 6) - angle[..., None]) ** 2) / 0.1)
-    x = np.concatenate([frames[:, 1:], np.diff(frames, axis=1)], axis=-1)
+    x = np.concatenate([frames[:, :-1], frames[:, 1:]], axis=-1)
     rows = {
         "x": x[:, :-1].reshape(-1, 12),
         "dx_dt": np.diff(x, axis=1).reshape(-1, 12),
-        "angle": angle[:, 1:-1].ravel(),
-        "velocity": velocity[:, 1:-1].ravel(),
-        "time": np.tile(times[1:-1], trajectories),
+        "angle": angle[:, :-2].ravel(),
+        "velocity": velocity[:, :-2].ravel(),
+        "time": np.tile(times[:-2], trajectories),
     }
     rows = {name: value.astype(np.float32) for name, value in rows.items()}
     numbers = np.repeat(np.arange(trajectories), POINTS)
@@ -110,15 +114,28 @@ def test_right_latent_motion_is_read_as_the_true_one(truth):
     np.testing.assert_allclose(path, truth.path, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("baseline", marks=pytest.mark.slow), "hnn"]
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("baseline", marks=pytest.mark.slow), "hnn"],
 )
-def test_run_has_the_measures_of_pixels(name, truth, tmp_path, monkeypatch):
+def any_run(request, truth, tmp_path_factory):
+    """The folder of a run, and its result."""
+    name = request.param
+    folder = tmp_path_factory.mktemp("runs") / f"{PIXELS}-{name}-0"
     config = settings.make_config(PIXELS, name, 0, **TINY)
-    result = train.train_and_score(
-        config, truth, tmp_path / f"{PIXELS}-{name}-0"
-    )
-    found = result.metrics
+    return folder, train.train_and_score(config, truth, folder)
+
+
+@pytest.fixture
+def run(any_run):
+    if any_run[1].model != "hnn":
+        pytest.skip("has no energy")
+    return any_run
+
+
+def test_run_has_the_measures_of_pixels(any_run, truth, tmp_path, monkeypatch):
+    folder, result = any_run
+    name, found = result.model, result.metrics
     assert all(np.isfinite(value) for value in found.values())
     frames = truth.rows["test"]["x"][:, :6].reshape(3, POINTS, 6)
     frozen = np.square(frames - frames[:, :1]).mean()
@@ -130,7 +147,7 @@ def test_run_has_the_measures_of_pixels(name, truth, tmp_path, monkeypatch):
     assert "## On pixels" in text
     assert f"({table.PAPER[PIXELS][name][2]:.2e})" in text
     monkeypatch.setattr(figures.truths, "load_truth", lambda *args: truth)
-    files = figures.write_figures(PIXELS, tmp_path, tmp_path)
+    files = figures.write_figures(PIXELS, folder.parent, tmp_path)
     assert tmp_path / f"{PIXELS}-phase-{name}.png" in files
 
 
@@ -152,6 +169,61 @@ def test_without_gymnasium_the_task_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     with pytest.raises(ImportError, match=r"pip install 'hgn-tf\[gym\]'"):
         truths.load_truth(PIXELS, str(tmp_path))
+
+
+def test_published_decay_is_on_every_weight(truth):
+    """Coupled into the gradient: it grows by weight_decay * w."""
+    config = settings.make_config(PIXELS, "hnn", 0, **TINY, weight_decay=0.5)
+    model = settings.make_model(config, truth.rows["train"])
+    field = sum(tf.nn.l2_loss(w.value) for w in model.dynamics.weights)
+    np.testing.assert_allclose(sum(model.losses), 0.5 * field, rtol=1e-5)
+    assert model.weight_decay == 0.5
+
+
+def test_other_x_is_a_task_of_its_own(run):
+    task = "pixel_pendulum_change"
+    assert settings.dataset_of(task) == "hnn_pixel_pendulum/change"
+    assert settings.make_config(task, "hnn", 0).num_steps == 10_000
+    _, result = run
+    other = dataclasses.replace(result, config={**result.config, "task": task})
+    text = table.format_tables([other])
+    published, rest = text.split("## Corrected")
+    assert task not in published and rest.count(f"| {task} | hnn") == 3
+
+
+def test_rollouts_of_a_run_are_drawn(run, truth, tmp_path, monkeypatch, capsys):
+    folder, _ = run
+    monkeypatch.setattr(hgn, "load_truth", lambda *args: truth)
+    monkeypatch.setattr(hgn, "as_video", _as_line)
+    gif = tmp_path / "x.gif"
+    command = ["rollout", str(folder), "--add-energy", "--out", str(gif)]
+    assert main([*command, "--examples=2", "--steps=5"]) == 0
+    assert "the recorded frames above" in capsys.readouterr().out
+    with PIL.Image.open(gif) as image:
+        assert image.size == (4 * (2 * 6 + 2), 4 * (2 * 1 + 2))
+
+
+def _as_line(x):
+    """Frames of 6 pixels in a row, as videos of height 1."""
+    return np.clip(np.asarray(x)[..., None, :6, None], 0.0, 1.0)
+
+
+def test_frames_of_observations():
+    x = np.random.default_rng(0).random((2, 3, 2 * 784))
+    video = measures.as_video(x)
+    assert video.shape == (2, 3, 28, 28, 1)
+    np.testing.assert_array_equal(video[1, 2, 0, :, 0], x[1, 2, :28])
+
+
+def test_a_run_of_states_has_no_video(run, tmp_path, capsys):
+    folder, _ = run
+    shutil.copytree(folder, tmp_path / "run")
+    settings_file = tmp_path / "run/config.json"
+    text = settings_file.read_text("utf-8")
+    settings_file.write_text(text.replace(PIXELS, "mass_spring"), "utf-8")
+    out = ["--out", str(tmp_path / "x.gif")]
+    assert main(["rollout", str(tmp_path / "run"), *out]) == 2
+    assert "`rollout` draws videos" in capsys.readouterr().err
 
 
 def test_rollouts_have_no_row_on_pixels():

@@ -1,10 +1,34 @@
 """The pixel pendulum: what is cropped, and rows that follow the rod."""
 
+import types
+
 import numpy as np
 import pytest
 
 from tfds_physics.hnn import pixel_pendulum
-from tfds_physics.hnn.pixel_pendulum import HNNPixelPendulum
+from tfds_physics.hnn.pixel_pendulum import HNNPixelPendulum, PixelConfig
+
+
+class Environment:
+    """A rod whose angle grows by 0.01 per step, seen as one brightness."""
+
+    dt = 0.05
+
+    def __init__(self):
+        self.unwrapped = self
+        self.steps = 0
+        self.reset = lambda seed: None
+        self.close = lambda: None
+
+    def render(self):
+        picture = np.zeros((500, 500, 3), np.uint8)
+        picture[..., 0] = 10 * self.steps
+        return picture
+
+    def step(self, action):
+        self.steps += 1
+        angle, velocity = self.state
+        self.state = np.array([angle + 0.01, velocity])
 
 
 def disc(size, angle):
@@ -41,6 +65,27 @@ def test_crop_does_not_depend_on_the_size_of_the_window(angle):
 def test_other_windows_are_refused(shape):
     with pytest.raises(ValueError, match="must be square"):
         pixel_pendulum.crop(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("change", [False, True])
+def test_x_is_two_frames_or_a_frame_and_its_change(change, monkeypatch):
+    monkeypatch.setattr(pixel_pendulum, "_make_environment", Environment)
+    rng = types.SimpleNamespace(rand=lambda: 0.5)  # starts at rest
+    rows = pixel_pendulum.swing(rng, 5, change)
+    first, second = rows["x"][:, 0], rows["x"][:, -1]
+    step = 10 / 255
+    expected = step if change else first + step
+    np.testing.assert_allclose(second, expected, atol=1e-6)
+    # The angle is that of the frame that x begins with.
+    np.testing.assert_allclose(rows["angle"], first / step * 0.01, atol=1e-6)
+    np.testing.assert_allclose(
+        (rows["x"] + rows["dx_dt"])[:-1], rows["x"][1:], atol=1e-6
+    )
+
+
+def test_frames_have_no_noise():
+    with pytest.raises(ValueError, match="`noise` must be None.* 0.1"):
+        PixelConfig(name="mine", noise=0.1)
 
 
 def test_pixel_rows_follow_the_pendulum(tmp_path):

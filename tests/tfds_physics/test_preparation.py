@@ -98,7 +98,7 @@ def test_beam_makes_the_same_rows(kind, tmp_path, monkeypatch):
     assert stored(beam) == stored(plain)
 
 
-def _swing(rng, num_points):
+def _swing(rng, num_points, change):
     """Needs no gymnasium."""
     names = ("angle", "velocity", "time")
     return {

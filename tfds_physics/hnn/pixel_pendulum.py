@@ -1,5 +1,6 @@
 """The pixel pendulum of the state tasks: gymnasium's Pendulum-v1 in frames."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -14,6 +15,7 @@ from tfds_physics.hnn.builders import StateConfig, StateRows, iterate_rows
 
 _SIDE = 28
 _NUM_POINTS = 100
+_SIZES = {"train": 160, "test": 40}  # trajectories
 _MAX_ANGLE = math.pi / 6
 _MAX_VELOCITY = 1.0  # radians per second, as the environment starts
 # Top, bottom, left, right of the crop as fractions of the window. It holds
@@ -21,28 +23,65 @@ _MAX_VELOCITY = 1.0  # radians per second, as the environment starts
 _CROP = (0.44, 0.78, 0.33, 0.67)
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
+class PixelConfig(StateConfig):
+    """Settings of the pixel pendulum.
+
+    Attributes:
+      seed: Seed of the starts.
+      noise: None: frames have no noise.
+      num_train: Trajectories of the split train; None for 160.
+      num_test: Trajectories of the split test; None for 40.
+      change: Whether the second half of x is the change of the frame since
+        the one before. Published: the next frame.
+
+    Raises:
+      ValueError: If a value is out of its range.
+    """
+
+    change: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.noise is not None:
+            raise ValueError(
+                "`noise` must be None, for frames have none. Received: "
+                f"{self.noise}."
+            )
+
+
 class HNNPixelPendulum(StateRows):
     """Gymnasium's Pendulum-v1 as pixels: 160 + 40 trajectories of 100 rows.
 
-    x is a frame of 28 x 28 and its change since the frame before, 1568
-    numbers. A frame is red minus green of the picture, which leaves the rod,
-    cropped around the pivot and resized, 0 to 1. dx_dt is the change of x to
-    the next row, per row (0.05 s). The rod starts within pi/6 of hanging and
-    is left alone. Needs the extra `gym`.
+    x is two neighbouring frames of 28 x 28, 1568 numbers; in the config
+    `change` it is a frame and its change since the frame before. A frame is
+    red minus green of the picture, which leaves the rod, cropped around the
+    pivot and resized, 0 to 1. dx_dt is the change of x to the next row, per
+    row (0.05 s). Angle and velocity are those at the frame that x begins
+    with. The rod starts within pi/6 of hanging and is left alone. Needs the
+    extra `gym`.
 
     The source crops by counts of pixels, for a window of 1000; the crop here
     is relative to the window that is there.
     """
 
     name = "hnn_pixel_pendulum"
-    BUILDER_CONFIGS: ClassVar[list[StateConfig]] = [
-        StateConfig(
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "2.0.0": "x is two frames, as published; before, see `change`.",
+        "1.0.0": "First release.",
+    }
+    BUILDER_CONFIGS: ClassVar[list[PixelConfig]] = [
+        PixelConfig(
             name="paper",
-            num_train=160,
-            num_test=40,
-            description="The published sizes; the draw is this project's.",
+            description="Published x and sizes; the draw is this project's.",
         ),
-        StateConfig(
+        PixelConfig(
+            name="change",
+            change=True,
+            description="As `paper`, x a frame and its change.",
+        ),
+        PixelConfig(
             name="tiny",
             num_train=2,
             num_test=1,
@@ -51,10 +90,12 @@ class HNNPixelPendulum(StateRows):
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self._make_info(
-            2 * _SIDE**2,
-            "A frame and its change since the one before, -1 to 1.",
+        second = (
+            "its change since the one before, -1 to 1"
+            if self._shows_change
+            else "the next one, 0 to 1"
         )
+        return self._make_info(2 * _SIDE**2, f"A frame and {second}.")
 
     def _more_features(self, vector):
         return {
@@ -69,37 +110,59 @@ class HNNPixelPendulum(StateRows):
     @property
     def expected_sizes(self) -> dict[str, int]:
         """Number of rows by split of the whole dataset."""
-        config = self.builder_config
         return {
-            "train": config.num_train * _NUM_POINTS,
-            "test": config.num_test * _NUM_POINTS,
+            split: len(numbers) * _NUM_POINTS
+            for split, numbers in self._trajectories().items()
         }
+
+    def _settings(self) -> dict:
+        config = self.builder_config
+        if config is None:
+            return {}
+        return {**super()._settings(), "change": self._shows_change}
+
+    @property
+    def _shows_change(self):
+        # A StateConfig will do: it asks for x as published.
+        return getattr(self.builder_config, "change", False)
 
     def _chunks(self, dl_manager):
         del dl_manager  # nothing is downloaded
         config = self.builder_config
-        total = config.num_train + config.num_test
-        make = functools.partial(_make_trajectory, config.seed)
+        make = functools.partial(
+            _make_trajectory, config.seed, self._shows_change
+        )
         return {
-            "train": preparation.Chunks(make, range(config.num_train)),
-            "test": preparation.Chunks(make, range(config.num_train, total)),
+            split: preparation.Chunks(make, numbers)
+            for split, numbers in self._trajectories().items()
         }
 
+    def _trajectories(self) -> dict[str, range]:
+        """Numbers of the trajectories by split."""
+        config = self.builder_config
+        first = config.num_train or _SIZES["train"]
+        total = first + (config.num_test or _SIZES["test"])
+        return {"train": range(first), "test": range(first, total)}
 
-def _make_trajectory(seed, trajectory):
+
+def _make_trajectory(seed, change, trajectory):
     """Yields (key, example) of a trajectory, which has its own seed."""
-    rows = swing(np.random.RandomState([seed, trajectory]), _NUM_POINTS)
+    rng = np.random.RandomState([seed, trajectory])
+    rows = swing(rng, _NUM_POINTS, change)
     rows["trajectory"] = np.full(_NUM_POINTS, trajectory)
     for index, example in iterate_rows(rows):
         yield f"{trajectory}-{index}", example
 
 
-def swing(rng: np.random.RandomState, num_points: int) -> dict[str, np.ndarray]:
+def swing(
+    rng: np.random.RandomState, num_points: int, change: bool = False
+) -> dict[str, np.ndarray]:
     """Makes the rows of one trajectory.
 
     Args:
       rng: Random numbers of the start.
       num_points: Number of rows.
+      change: Whether x is a frame and its change, see `PixelConfig`.
 
     Returns:
       Name -> array: `x` and `dx_dt` [num_points, 1568]; `angle`, `velocity`
@@ -118,14 +181,18 @@ def swing(rng: np.random.RandomState, num_points: int) -> dict[str, np.ndarray]:
     pendulum.state = np.array([math.pi + angle, velocity])
     pendulum.last_u = None
     frames, states = [], []
-    for _ in range(num_points + 2):  # one before and one after each row
+    for _ in range(num_points + 2):  # x and the next x show three frames
         frames.append(crop(environment.render()).ravel())
         states.append(pendulum.state)
         environment.step(np.zeros(1, np.float32))
     step = pendulum.dt
     environment.close()
-    pictures, path = np.stack(frames), np.stack(states)[1:-1]
-    x = np.concatenate([pictures[1:], np.diff(pictures, axis=0)], axis=1)
+    pictures, path = np.stack(frames), np.stack(states)
+    if change:
+        halves, path = [pictures[1:], np.diff(pictures, axis=0)], path[1:-1]
+    else:
+        halves, path = [pictures[:-1], pictures[1:]], path[:-2]
+    x = np.concatenate(halves, axis=1)
     return {
         "x": x[:-1],
         "dx_dt": np.diff(x, axis=0),

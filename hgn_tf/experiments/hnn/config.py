@@ -13,7 +13,9 @@ from hgn_tf.models.hnn import HNN, DerivativeNet, StateField
 from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.models.steps import most_inner_steps
 
-PIXELS = "pixel_pendulum"  # the task whose states are inferred
+PIXELS = "pixel_pendulum"
+# The tasks whose states are inferred: x as published, and another x.
+PIXEL_TASKS = (PIXELS, "pixel_pendulum_change")
 
 MODELS = ("baseline", "hnn", "hnn_rollout")
 EPOCHS = 25
@@ -37,6 +39,7 @@ class Task:
         are gathered at once.
       window: Steps of the paths that `hnn_rollout` is trained on; 0 where
         that model has no row. Not in the paper.
+      dataset: Name of the dataset, if it is not hnn_<task>.
     """
 
     num_steps: int
@@ -48,15 +51,20 @@ class Task:
     stretch: float = 1.0
     inner_steps: int = 100
     window: int = 0
+    dataset: str = ""
 
 
+_ON_PIXELS = Task(10_000, 200, 1e-5, 4.95, 100, 1e-9, inner_steps=10)
 TASKS = {
     "mass_spring": Task(2000, 0, 1e-4, 20.0, 100, 1e-10, 1.09, window=20),
     "pendulum": Task(2000, 0, 1e-4, 20.0, 100, 1e-10, window=20),
     "real_pendulum": Task(2000, 0, 1e-5, math.nan, 110, 1e-10),
     "two_body": Task(10_000, 200, 0.0, 25.0, 500, 1e-9),
     "three_body": Task(10_000, 600, 1e-4, 3.0, 500, 1e-9),
-    PIXELS: Task(10_000, 200, 1e-5, 4.95, 100, 1e-9, inner_steps=10),
+    PIXELS: _ON_PIXELS,
+    "pixel_pendulum_change": dataclasses.replace(
+        _ON_PIXELS, dataset="hnn_pixel_pendulum/change"
+    ),
 }
 
 
@@ -130,6 +138,11 @@ def make_config(task: str, model: str, seed: int, **changes) -> Config:
     return Config(task, model, seed, **{**row, **changes})
 
 
+def dataset_of(task: str) -> str:
+    """The TFDS name of a task's dataset."""
+    return TASKS[task].dataset or f"hnn_{task}"
+
+
 def models_of(task: str) -> tuple[str, ...]:
     """The models that have a row on a task."""
     return MODELS if TASKS[task].window else MODELS[:2]
@@ -139,8 +152,8 @@ def make_model(
     config: Config, rows: dict[str, np.ndarray]
 ) -> StateField | PixelHNN:
     """The compiled model of a run on the rows of the split train."""
-    on_pixels = config.task == PIXELS
-    decay = 0.0 if on_pixels else config.weight_decay
+    on_pixels = config.task in PIXEL_TASKS
+    decay = config.weight_decay
     if config.model == "baseline":
         model = DerivativeNet(config.units, weight_decay=decay)
     else:
@@ -179,13 +192,11 @@ def _make_pixel_hnn(
 ) -> PixelHNN:
     """The published form around a field: autoencoder of width 200, latent 2.
 
-    Published: weight decay on all weights. Here: on those of the autoencoder
-    only, and residual hidden layers in it. With decay on H too, H went to 0,
-    since its share of the loss pulls less than the decay: at step 2000 |grad
-    H| was 0.0009 against 0.17, and the loss 1.1e-3 against 6.7e-4.
+    Its hidden layers are residual, which the authors' code has and the paper
+    leaves out. Weight decay is on all weights, on those of the field too.
 
     Args:
-      dynamics: The field of the latent state, without weight decay.
+      dynamics: The field of the latent state, with its own weight decay.
       observation_size: Numbers per row of the dataset.
       weight_decay: Factor of the L2 decay of the autoencoder.
       dt: Seconds between rows.

@@ -1,5 +1,6 @@
 """What a model of the HNN table is worth: published and corrected measures."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ import tensorflow as tf
 from hgn_tf import metrics, networks
 from hgn_tf.evaluation import Metric
 from hgn_tf.experiments.hnn import truth as truths
-from hgn_tf.experiments.hnn.config import PIXELS, TASKS
+from hgn_tf.experiments.hnn.config import PIXEL_TASKS, TASKS
 from hgn_tf.experiments.hnn.truth import Truth
 from hgn_tf.models.hnn import StateField
 from hgn_tf.models.pixel_hnn import PixelHNN
@@ -204,7 +205,8 @@ def score_pixels(reader: StateReader, truth: Truth) -> dict[str, float]:
       gradient_norm: Mean |grad H| on the test rows, latent units per row; of
         the baseline |dz/dt|.
       gradient_norm_share: The same over the spread of the latent states.
-      collapsed: 1 if the field moves next to nothing, see `PixelHNN.motion`.
+      collapsed: 1 if the field moves next to nothing, see
+        `PixelHNN.check_collapse`.
 
     Returns: Name -> number.
     """
@@ -240,7 +242,7 @@ def as_states(
     model: StateField | PixelHNN, name: str, truth: Truth
 ) -> StateField | StateReader:
     """The model, or what reads its states, with `integrate`."""
-    if name == PIXELS:
+    if name in PIXEL_TASKS:
         return StateReader(model, truth.rows["train"])
     return model
 
@@ -263,8 +265,19 @@ def _mean_square(x):
 
 
 def _frame(x):
-    """Of observations [..., size], a frame and its change, the frame."""
+    """The first half of observations [..., size], which is a frame."""
     return np.split(x, 2, axis=-1)[0]
+
+
+def as_video(x: np.ndarray) -> np.ndarray:
+    """The frames of observations in time, [batch, time, height, width, 1].
+
+    Args:
+      x: Observations [batch, time, size], whose first half is a frame.
+    """
+    frame = _frame(np.asarray(x))
+    side = math.isqrt(frame.shape[-1])
+    return frame.reshape(*frame.shape[:2], side, side, 1)
 
 
 def _draw(model, z):

@@ -9,6 +9,7 @@ from hgn_tf.experiments import runs, tables
 from hgn_tf.experiments.hnn import train
 from hgn_tf.experiments.hnn.config import (
     MODELS,
+    PIXEL_TASKS,
     PIXELS,
     TASKS,
     Config,
@@ -95,7 +96,7 @@ def make_tables(
     The text shows all results that are there, whichever were asked for.
 
     Args:
-      tasks: Keys of TASKS; None for all.
+      tasks: Keys of TASKS; None for all that are published.
       num_seeds: Number of seeds, 0 .. num_seeds - 1.
       models: Names in MODELS; None for all that a task has.
       results_dir: Folder of the results.
@@ -114,7 +115,7 @@ def make_tables(
     results = runs.read_results(folder, Config, ("seed",))
     text = format_tables(results) + "\n"
     write_whole(results_dir / "hnn_table.md", text.encode("utf-8"))
-    for task in (tasks or TASKS) if figures else ():
+    for task in (tasks or PAPER) if figures else ():
         write_figures(task, runs_dir, folder, data_dir)
     return text
 
@@ -130,7 +131,7 @@ def run(
     """Yields the result of each run of the table, done now or before.
 
     Args:
-      tasks: Keys of TASKS; None for all.
+      tasks: Keys of TASKS; None for all that are published.
       num_seeds: Number of seeds, 0 .. num_seeds - 1.
       models: Names in MODELS; None for all that a task has.
       results_dir: Folder of the JSON of each run.
@@ -142,7 +143,7 @@ def run(
     runs.check_names("models", models or (), MODELS)
     rows = {
         task: [name for name in models_of(task) if name in (models or MODELS)]
-        for task in tasks or TASKS
+        for task in tasks or PAPER
     }
     truths = {}
 
@@ -209,7 +210,7 @@ def _published(groups):
         names += [name, _FLOORS[name]] if name in _FLOORS else [name]
     rows = []
     for (task, model), results in groups.items():
-        if model not in PAPER[task]:
+        if model not in PAPER.get(task, ()):
             continue
         paper = dict(zip(PUBLISHED, PAPER[task][model]))
         cells = [
@@ -222,7 +223,7 @@ def _published(groups):
 
 
 def _pixels(groups):
-    seen = {key: rows for key, rows in groups.items() if key[0] == PIXELS}
+    seen = {key: rows for key, rows in groups.items() if key[0] in PIXEL_TASKS}
     if not seen:
         return []
     return [

@@ -1,5 +1,6 @@
 """One model on one task of the HNN table."""
 
+import dataclasses
 import pathlib
 import time
 
@@ -12,11 +13,14 @@ from hgn_tf.experiments import runs
 from hgn_tf.experiments.hnn.config import (
     EPOCHS,
     Config,
+    dataset_of,
     inner_steps,
     make_model,
 )
 from hgn_tf.experiments.hnn.measures import score_long, score_model
 from hgn_tf.experiments.hnn.truth import Truth, make_paths
+from hgn_tf.models.hnn import StateField
+from hgn_tf.models.pixel_hnn import PixelHNN
 from hgn_tf.training import peak_memory_mb
 
 # The loss of Adam at a constant rate jumps from step to step, so measures are
@@ -27,7 +31,9 @@ _TAIL = 5
 def train_and_score(
     config: Config, truth: Truth, run_dir: pathlib.Path
 ) -> runs.Result:
-    """Trains and measures a model; leaves model.keras in `run_dir`.
+    """Trains and measures a model; leaves it in `run_dir` with its settings.
+
+    The losses of each epoch go to log.csv there.
 
     Args:
       config: Settings of the run.
@@ -40,6 +46,7 @@ def train_and_score(
     tail = _Tail()
     wall, cpu = time.time(), time.process_time()
     run_dir.mkdir(parents=True, exist_ok=True)
+    files.write_json(run_dir / "config.json", dataclasses.asdict(config))
     with files.sole_user(run_dir):
         model.fit(
             training_batches(config, truth.rows["train"]),
@@ -47,7 +54,7 @@ def train_and_score(
             steps_per_epoch=config.num_steps // EPOCHS // model.inner_steps,
             shuffle=False,  # the batches come in an order of their own
             verbose=0,
-            callbacks=[tail],
+            callbacks=[tail, keras.callbacks.CSVLogger(run_dir / "log.csv")],
         )
     wall, cpu = time.time() - wall, time.process_time() - cpu
     scores = []
@@ -62,7 +69,7 @@ def train_and_score(
     return runs.Result(
         experiment="hnn_table",
         model=config.model,
-        dataset=f"hnn_{config.task}",
+        dataset=dataset_of(config.task),
         seed=config.seed,
         budget="paper",
         metrics=medians | score_long(model, config.task, truth),
@@ -72,6 +79,25 @@ def train_and_score(
         cpu_seconds=cpu,
         peak_memory_mb=peak_memory_mb(),
     )
+
+
+def is_run(run_dir: pathlib.Path) -> bool:
+    """Whether a folder is that of a run of this table."""
+    try:
+        settings = files.read_json(run_dir / "config.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and "task" in settings
+
+
+def load(run_dir: pathlib.Path) -> tuple[Config, StateField | PixelHNN]:
+    """The settings and the trained model of a run's folder.
+
+    Raises: ValueError: if the folder is not a run, it is not trained yet, or
+      its model's file is not whole.
+    """
+    config = runs.read_config(run_dir, Config)
+    return config, runs.load_model(run_dir, "hgn-tf table hnn")
 
 
 def training_batches(

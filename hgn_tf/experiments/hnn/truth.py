@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from hgn_tf import data
-from hgn_tf.experiments.hnn.config import PIXELS, TASKS
+from hgn_tf.experiments.hnn.config import PIXEL_TASKS, TASKS, dataset_of
 from tfds_physics.hnn.tasks import STATE_TASKS
 from tfds_physics.systems import System
 
@@ -52,7 +52,7 @@ def load_truth(name: str, data_dir: str | None = None) -> Truth:
       name: A key of TASKS.
       data_dir: TFDS's folder; None for its default.
     """
-    builder = tfds.builder(f"hnn_{name}", data_dir=data_dir)
+    builder = tfds.builder(dataset_of(name), data_dir=data_dir)
     data.prepare(builder)
     rows = {split: _load_rows(builder, split) for split in ("train", "test")}
     task = TASKS[name]
@@ -85,7 +85,7 @@ def energy(name: str, truth: Truth, x: np.ndarray) -> np.ndarray:
     q, p = np.split(np.asarray(x, np.float64), 2, axis=-1)
     if truth.system is not None:
         return truth.system.hamiltonian(q, p)
-    if name == PIXELS:
+    if name in PIXEL_TASKS:
         # Gymnasium's rod of 1 kg and 1 m with g = 10, angle and velocity.
         return 5.0 * (1.0 - np.cos(q[..., 0])) + p[..., 0] ** 2 / 6.0
     # The published fit to the recording, theta and omega; it is dissipative.
