@@ -8,7 +8,8 @@ TensorFlow leaves oneDNN off on CPUs without AVX512-VNNI, where convolutions
 gain by it all the same: here it is on, but in the lines that say otherwise.
 
 bfloat16 is measured where the processor has units for it. Its lines are on one
-thread: read them against those of one thread.
+thread: read them against those of one thread. "depth to space" is bfloat16 with
+a decoder of one block less.
 """
 
 import os
@@ -25,8 +26,10 @@ _WAYS = {
     ", oneDNN off": ("paper", {"TF_ENABLE_ONEDNN_OPTS": "0"}),
     ", UpSampling2D then Conv2D as they are": ("plain", {}),
     ", bfloat16, one thread": ("bfloat16", _ONE_THREAD),
+    ", bfloat16, depth to space, one thread": ("small", _ONE_THREAD),
     ", random anchor, 15 steps each way, one thread": ("anchor", _ONE_THREAD),
 }
+_HALVES = ("bfloat16", "small")
 # Form, batch, frames decoded, environment.
 STEPS = {
     f"paper's size, batch 16, {decoded} of 30 frames{way}": (
@@ -64,7 +67,11 @@ ROLLOUTS = {
         16,
         _ONE_THREAD,
     )
-    for form, way in (("paper", ""), ("bfloat16", ", bfloat16"))
+    for form, way in (
+        ("paper", ""),
+        ("bfloat16", ", bfloat16"),
+        ("small", ", bfloat16, depth to space"),
+    )
 }
 
 
@@ -78,7 +85,7 @@ def main():
     ):
         print(heading)
         for title, line in lines.items():
-            if line[0] != "bfloat16" or has_bfloat16_units():
+            if line[0] not in _HALVES or has_bfloat16_units():
                 environment = _ONE_THREAD if kind == "part" else line[-1]
                 _measure(kind, title, environment)
 
@@ -168,8 +175,10 @@ def _model(form, **kwargs):
     if form == "flat":
         parts = networks.flat_networks(latent_size=1)
     else:
-        half = "mixed_bfloat16" if form == "bfloat16" else "float32"
-        parts = networks.paper_networks(picture_dtype=half)
+        half = "mixed_bfloat16" if form in _HALVES else "float32"
+        parts = networks.paper_networks(
+            picture_dtype=half, depth_to_space=form == "small"
+        )
     if form == "plain":
         parts["decoder"] = _plain_decoder(parts["decoder"])
     model = HGN(**parts, **kwargs)

@@ -87,8 +87,8 @@ class Decoder(WholeOutput):
     there saturates on flat backgrounds and stops learning.
 
     Args:
-      filters: Channels of each block; the frame is 2^len(filters) times the
-        size of the latent.
+      filters: Channels of each block; what the last one draws is
+        2^len(filters) times the size of the latent.
       convolutions: Number of 3x3 convolutions per block.
       channels: Number of channels of the frame.
       seed_shape: Shape [height, width, channels] that a flat q is brought to.
@@ -97,9 +97,13 @@ class Decoder(WholeOutput):
         `DenseDecoder` and for the same reason. Defaults to False.
       frame_size: Height and width of the frame, at most those of the last
         block: what is drawn over its lower and right edge is cut. None for
-        all that the last block draws. Defaults to None.
+        all that is drawn. Defaults to None.
+      depth_to_space: bool. Whether the frame has twice the height and width of
+        the last block: four numbers per channel at a place become 2x2 pixels
+        (Shi et al., 2016). Then one block less does, the dearest. Not in the
+        paper. Defaults to False.
     Call: q [batch, *state_shape] -> [batch, height, width, channels].
-    Raises: ValueError: if the last block draws less than `frame_size`.
+    Raises: ValueError: if less than `frame_size` is drawn.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class Decoder(WholeOutput):
         block_activation: str | None = "sigmoid",
         grey_start: bool = False,
         frame_size: Sequence[int] | None = None,
+        depth_to_space: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -121,6 +126,7 @@ class Decoder(WholeOutput):
         self.block_activation = block_activation
         self.grey_start = grey_start
         self.frame_size = frame_size and tuple(frame_size)
+        self.depth_to_space = depth_to_space
         self._activation = keras.activations.get(block_activation)
         self._blocks = []
         for width in self.filters:
@@ -137,7 +143,7 @@ class Decoder(WholeOutput):
         # Frames, and so the loss, are never rounded to half precision.
         self._frame = make_layer(
             True,
-            channels,
+            4 * channels if depth_to_space else channels,
             dtype=self.dtype_policy.variable_dtype,
             **_grey(grey_start),
         )
@@ -156,12 +162,13 @@ class Decoder(WholeOutput):
             stack[0].build(shape)
             shape = (None, 2 * shape[1], 2 * shape[2], stack[0].filters)
             build_in_turn(stack[1:], shape)
+        drawn = [side * (1 + self.depth_to_space) for side in shape[1:3]]
         if self.frame_size and any(
-            wanted > drawn for wanted, drawn in zip(self.frame_size, shape[1:])
+            wanted > side for wanted, side in zip(self.frame_size, drawn)
         ):
             raise ValueError(
                 "`frame_size` must be at most what the blocks draw of q, "
-                f"{tuple(shape[1:3])}. Received: {self.frame_size}."
+                f"{tuple(drawn)}. Received: {self.frame_size}."
             )
         self._frame.build(shape)
 
@@ -176,6 +183,8 @@ class Decoder(WholeOutput):
             x = _upsample(skip(x))
             x = self._activation((x + branch) * 0.5**0.5)
         frame = self._frame(x)
+        if self.depth_to_space:
+            frame = tf.nn.depth_to_space(frame, 2)
         if self.frame_size:
             height, width = self.frame_size
             frame = frame[:, :height, :width]
@@ -183,7 +192,7 @@ class Decoder(WholeOutput):
 
     def compute_output_shape(self, q_shape):
         start = self.seed_shape if len(q_shape) == 2 else q_shape[1:]
-        factor = 2 ** len(self.filters)
+        factor = 2 ** (len(self.filters) + self.depth_to_space)
         size = self.frame_size or (factor * length for length in start[:2])
         return (q_shape[0], *size, self.channels)
 
@@ -197,6 +206,7 @@ class Decoder(WholeOutput):
             "block_activation": self.block_activation,
             "grey_start": self.grey_start,
             "frame_size": self.frame_size,
+            "depth_to_space": self.depth_to_space,
         }
 
 

@@ -29,6 +29,7 @@ def paper_networks(
     grey_start: bool = True,
     quadratic: bool = True,
     learned_kinetic: bool = True,
+    depth_to_space: bool = False,
     picture_dtype: str | None = None,
     position_net: bool = False,
     keypoints: bool = True,
@@ -62,6 +63,8 @@ def paper_networks(
         see `EnergyNet`. Defaults to True.
       learned_kinetic: bool. Whether K has a network; without one it is
         |p|^2 / 2, see `QuadraticEnergy`. Defaults to True, as in the paper.
+      depth_to_space: bool. Whether the decoder has one block less, see
+        `Decoder`; not in the paper. Defaults to False.
       picture_dtype: str. Keras dtype policy of encoder and decoder, but for
         their last layers; "mixed_bfloat16" where `has_bfloat16_units`. States
         and energies are never in half precision. Defaults to Keras's policy.
@@ -99,11 +102,12 @@ def paper_networks(
             potential=EnergyNet([filters] * 5, quadratic=quadratic, rate=rate),
         ),
         "decoder": Decoder(
-            [filters] * halvings,
+            [filters] * (halvings - depth_to_space),
             channels=channels,
             block_activation=block_activation,
             grey_start=grey_start,
             frame_size=None if drawn == size else size,
+            depth_to_space=depth_to_space,
             dtype=picture_dtype,
         ),
         **_position_net(

@@ -80,6 +80,10 @@ NETWORKS = {
         Decoder((8,), convolutions=3, block_activation="swish"),
         [PICTURE],
     ),
+    "small_decoder": lambda: (
+        Decoder((8,), depth_to_space=True),
+        [PICTURE],
+    ),
     "decoder_of_flat": lambda: (Decoder((8, 6), seed_shape=(2, 2, 8)), [FLAT]),
     "dense_decoder": lambda: (DenseDecoder((8,), (8, 8, 3)), [FLAT]),
     "random_start": lambda: (
@@ -446,6 +450,34 @@ def test_frames_of_any_height_and_width_go_in_and_come_out(
     assert shown.shape == state.q.shape
     again = type(parts["decoder"]).from_config(parts["decoder"].get_config())
     assert again(state.q).shape == (2, *size, channels)
+
+
+def test_depth_to_space_draws_two_by_two_pixels_of_each_place():
+    small = Decoder((4,), channels=3, depth_to_space=True)
+    plain = Decoder((4,), channels=12)
+    q = np.random.default_rng(0).normal(size=(2, 4, 4, 2)).astype(np.float32)
+    frame = small(q)
+    plain.build(q.shape)
+    plain.set_weights(small.get_weights())
+    numbers = plain(q).numpy().reshape(2, 8, 8, 2, 2, 3)
+    expected = np.swapaxes(numbers, 2, 3).reshape(2, 16, 16, 3)
+    np.testing.assert_allclose(frame, expected, atol=1e-5)
+    cut = Decoder((4,), frame_size=(15, 9), depth_to_space=True)
+    assert cut(q).shape == (2, 15, 9, 3) == cut.compute_output_shape(q.shape)
+    with pytest.raises(ValueError, match=r"`frame_size` must be.*\(16, 16\)"):
+        Decoder((4,), frame_size=(17, 9), depth_to_space=True).build(
+            (None, 4, 4, 2)
+        )
+
+
+def test_depth_to_space_leaves_the_frame_as_large_with_a_block_less():
+    whole, small = (
+        paper_networks((16, 24), filters=4, depth_to_space=choice)["decoder"]
+        for choice in (False, True)
+    )
+    q = tf.zeros((1, 4, 6, 16))
+    assert small(q).shape == whole(q).shape == (1, 16, 24, 3)
+    assert len(small.filters) == len(whole.filters) - 1
 
 
 def test_a_decoder_cuts_what_is_drawn_over_the_edge():

@@ -40,6 +40,8 @@ class Config:
         of "flat" always are. Not the paper's default either.
       learned_kinetic: Whether K has a network, as in the paper; without one
         it is |p|^2 / 2.
+      depth_to_space: Whether the decoder of "paper" has one block less, see
+        `networks.Decoder`; not in the paper.
       half_precision: Whether encoder and decoder of "paper" compute in
         bfloat16: "auto" where the processor has units for it, "on" or "off".
       state_net: Whether there is an f_psi.
@@ -95,6 +97,7 @@ class Config:
     block_sigmoid: bool = False
     quadratic: bool = True
     learned_kinetic: bool = False
+    depth_to_space: bool = False
     half_precision: str = "off"
     state_net: bool = True
     integrator: str = "leapfrog"
@@ -287,6 +290,7 @@ STUDY: dict[str, tuple[str, _Settings]] = {
     "conv": ("conv", _CONV_STUDY),
     "conv_no_agreement": ("conv", {**_CONV_STUDY, "agreement": 0.0}),
     "conv_no_positions": ("conv", {**_CONV_STUDY, "positions": 0.0}),
+    "conv_depth_to_space": ("conv", {**_CONV_STUDY, "depth_to_space": True}),
     "conv_first_anchor": (
         "conv",
         {**_CONV_STUDY, "anchor": "first", "rollout_steps": 0},
@@ -436,6 +440,7 @@ def _make_hgn(config, builder, tolerance, unit):
                 grey_start=config.grey_start,
                 quadratic=config.quadratic,
                 learned_kinetic=config.learned_kinetic,
+                depth_to_space=config.depth_to_space,
                 picture_dtype=dtype,
                 position_net=config.positions > 0,
                 keypoints=config.keypoints,
