@@ -68,7 +68,7 @@ def hgn_runs(name):
 
 
 def hnn_runs():
-    rows = {task: hnn_config.models_of(task) for task in hnn_config.TASKS}
+    rows = {task: hnn_config.models_of(task) for task in hnn_table.PAPER}
     return runs.list_runs(rows, 3, hnn_config.make_config)
 
 
