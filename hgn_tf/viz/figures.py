@@ -47,6 +47,7 @@ LINES = ("-", "--", "-.", ":")
 FIGURE_SIZE = (4.8, 3.2)
 _PIXELS = 80  # of a density panel's side
 _PANEL = 2.1  # inches
+_FIELD = 2.4  # inches, of the panel of a field or an orbit
 STYLE = {
     "font.size": 10,
     "text.color": INK,
@@ -278,6 +279,86 @@ def phase_portrait(
     axis.set_xlabel(q_label)
     axis.set_ylabel(p_label)
     return axis.figure
+
+
+@matplotlib.rc_context(STYLE)
+def vector_fields(
+    q: np.ndarray,
+    p: np.ndarray,
+    fields: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    paths: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Figure:
+    """Arrows of dq/dt, dp/dt over the plane of q and p, one panel per field.
+
+    Args:
+      q: Positions of a lattice, [rows, columns].
+      p: Momenta of the lattice, of the same shape.
+      fields: Label -> pair (dq_dt, dp_dt) at the lattice.
+      paths: Label -> pair (q, p) of trajectories [num_trajectories, time] that
+        are drawn over the arrows. None draws none.
+    Returns: Figure, all arrows on one scale.
+    """
+    figure = Figure(figsize=(_FIELD * len(fields), _FIELD + 0.3))
+    axes = figure.subplots(1, len(fields), squeeze=False, sharey=True)[0]
+    # The axes have units of their own: speeds count in cells of the lattice,
+    # and the fastest arrow is as long as one.
+    cell = np.ptp(q) / (q.shape[1] - 1), np.ptp(p) / (p.shape[0] - 1)
+    arrows = {
+        label: [part / size for part, size in zip(field, cell)]
+        for label, field in fields.items()
+    }
+    fastest = max(np.hypot(*each).max() for each in arrows.values())
+    look = {"scale": q.shape[1] * fastest, "scale_units": "width"}
+    for axis, (label, field) in zip(axes, arrows.items()):
+        axis.quiver(q, p, *field, color=INK, width=0.006, **look)
+        for index, path in enumerate(zip(*(paths or {}).get(label, ()))):
+            axis.plot(*path, color=PALETTE[index % len(PALETTE)])
+        axis.set(title=label, xlabel="q")
+        axis.set(xlim=(q.min(), q.max()), ylim=(p.min(), p.max()))
+    axes[0].set_ylabel("p")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def orbits(
+    paths: Mapping[str, np.ndarray],
+    path: str | os.PathLike,
+    tail: int = 20,
+    fps: float = 15.0,
+) -> pathlib.Path:
+    """GIF of bodies in the plane, one panel per label.
+
+    Args:
+      paths: Label -> positions [time, bodies, 2], of equal length. The first
+        sets the scale: what flies off leaves the panel.
+      path: Place of the GIF, which is written whole or not at all.
+      tail: Number of frames that a body's trace is seen.
+      fps: Frames per second.
+    Returns: The path.
+    """
+    figure = Figure(figsize=(_FIELD * len(paths), _FIELD + 0.3), dpi=70)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(paths), squeeze=False)[0]
+    first = next(iter(paths.values()))
+    reach = 1.3 * np.abs(first).max()
+    lines = []
+    for axis, (label, bodies) in zip(axes, paths.items()):
+        axis.set(title=label, xticks=[], yticks=[], aspect="equal")
+        axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
+        axis.spines[:].set_visible(True)
+        for index, body in enumerate(np.moveaxis(bodies, 1, 0)):
+            color = PALETTE[index % len(PALETTE)]
+            (trace,) = axis.plot([], [], color=color)
+            (dot,) = axis.plot([], [], "o", color=color)
+            lines.append((trace, dot, body))
+    frames = []
+    for time in range(len(first)):
+        for trace, dot, body in lines:
+            trace.set_data(*body[max(0, time - tail) : time + 1].T)
+            dot.set_data(*body[time : time + 1].T)
+        canvas.draw()
+        frames.append(np.array(canvas.buffer_rgba())[..., :3])
+    return write_gif(path, np.stack(frames), fps=fps, scale=1)
 
 
 @matplotlib.rc_context(STYLE)

@@ -20,6 +20,7 @@ LOG = {
     "val_reconstruction": np.array([3.1, np.nan, 1.2]),
     "kl": np.array([0.0, 4.0, 5.0]),
 }
+LATTICE = np.meshgrid(np.linspace(-3, 3, 5), np.linspace(-1, 1, 4))
 FIGURES = {
     "film_strip": lambda: figures.film_strip(
         {"truth": VIDEO[0], "model": VIDEO[1]}, every=2, dt=0.125
@@ -37,6 +38,9 @@ FIGURES = {
     "energy_scatter": lambda: figures.energy_scatter(CURVE, CURVE, r2=1.0),
     "phase_portrait": lambda: figures.phase_portrait(
         RNG.random((3, 6, 2)), RNG.random((3, 6, 2))
+    ),
+    "vector_fields": lambda: figures.vector_fields(
+        *LATTICE, {"true": (LATTICE[1], -LATTICE[0])}
     ),
 }
 
@@ -126,6 +130,49 @@ def test_phase_portrait_is_drawn_on_the_components_of_another():
         (line.get_ydata(), p[0, :, 2] - p_like[..., 2].mean()),
     ):
         np.testing.assert_allclose(np.abs(drawn), np.abs(component), atol=1e-6)
+
+
+def test_vector_fields_are_on_one_scale():
+    """Half as fast is half as long, and the fastest arrow is one cell."""
+    q, p = LATTICE
+    pair = {"true": (p, -q), "half": (p / 2, -q / 2)}
+    true, half = (
+        axis.collections[0] for axis in figures.vector_fields(q, p, pair).axes
+    )
+    assert true.scale == half.scale and true.scale_units == "width"
+    np.testing.assert_allclose(half.U, true.U / 2)
+    np.testing.assert_allclose(half.V, true.V / 2)
+    # Cells are 1.5 wide and 2 / 3 high.
+    np.testing.assert_allclose(true.U, (p / 1.5).ravel())
+    fastest = np.hypot(true.U, true.V).max()
+    assert fastest / true.scale == pytest.approx(1 / 5)
+
+
+def test_paths_are_drawn_over_the_field_of_their_label():
+    q, p = LATTICE
+    path = np.zeros((1, 4)), np.arange(4.0)[None]
+    fields = {"true": (p, -q), "model": (p, -q)}
+    drawn = figures.vector_fields(q, p, fields, {"model": path}).axes
+    assert not drawn[0].lines
+    np.testing.assert_array_equal(drawn[1].lines[0].get_ydata(), path[1][0])
+
+
+def test_orbits_are_of_one_scale_and_as_long_as_the_paths(tmp_path):
+    turn = np.linspace(0, 6, 5)[:, None] + [0.0, np.pi]
+    bodies = np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    paths = {"true": bodies, "far": 100 * bodies}
+    gif = figures.orbits(paths, tmp_path / "x.gif")
+    with PIL.Image.open(gif) as image:
+        assert image.n_frames == 5
+        image.seek(3)
+        frame = np.asarray(image.convert("RGB"), np.int64)
+    middle = frame.shape[1] // 2
+    colours = [
+        np.ptp(half, axis=-1).max()
+        for half in (frame[40:-20, :middle], frame[40:-20, middle:])
+    ]
+    # What flies off leaves its panel, and the true bodies are in theirs.
+    assert colours[0] > 100 > colours[1]
 
 
 def test_phase_portrait_of_one_dimension_is_q_and_p_themselves():

@@ -160,6 +160,13 @@ class StateReader:
         """Angle and velocity of latent states, [..., 2]."""
         return _with_one(z) @ self._map
 
+    def time_derivative(self, x: np.ndarray) -> np.ndarray:
+        """The field as that of angle and velocity [rows, 2], per second."""
+        slopes, offset = self._map[:-1], self._map[-1]
+        z = np.linalg.solve(slopes.T, (x - offset).T).T
+        change = np.asarray(self.model.dynamics.time_derivative(z))
+        return change @ slopes / self.model.dt
+
     def follow(
         self,
         x0: np.ndarray,
