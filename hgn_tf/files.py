@@ -5,9 +5,10 @@ import io
 import json
 import os
 import pathlib
+import re
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     If the body raises, what was written is removed and `path` is as it was.
     Only a process that is killed leaves the half of a file; `is_partial` tells
-    it by its name.
+    it by its name, and who writes the same file next removes it.
 
     Args:
       path: Place of the file; what is there is replaced.
@@ -31,15 +32,40 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
       not there, the disk is full, and others.
     """
     path = check_place(path)
-    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    partial = _partial(path)
     try:
-        yield partial
-        os.replace(partial, path)
+        with beside(path):
+            yield partial
+            os.replace(partial, path)
     except OSError as error:
         # The system names the half that nobody asked for, or no file at all.
         if error.errno is None or error.filename not in (None, str(partial)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a path beside `path`, whose file is gone after the body.
+
+    What killed processes left of the same is removed. The system's lock on a
+    file tells it from what another process writes: it dies with its process.
+    Windows has none, nor have some network disks; there such files stay.
+
+    Args:
+      path: Place whose folder and suffixes the file has.
+    Yields: A path in the same folder, with the same suffixes.
+    """
+    own = re.compile(rf"{_PARTIAL}\d+-{re.escape(path.name)}")
+    for left in path.parent.iterdir():
+        if own.fullmatch(left.name):
+            with contextlib.suppress(OSError), _lock(left, alone=True):
+                left.unlink()
+    partial = _partial(path)
+    try:
+        # Shared, since HDF5 takes such a lock where it reads.
+        with _lock(partial, alone=False):
+            yield partial
     finally:
         partial.unlink(missing_ok=True)
 
@@ -120,15 +146,13 @@ def sole_user(folder: pathlib.Path) -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    import fcntl
-
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(handle, alone=True)
         except BlockingIOError as error:
             raise BlockingIOError(
-                "A folder is trained in by one process at a time. Received: "
+                "A folder is worked in by one process at a time. Received: "
                 f"{folder}, where another is at work; wait for it, or choose "
                 "another folder."
             ) from error
@@ -142,6 +166,18 @@ def sole_user(folder: pathlib.Path) -> Iterator[None]:
 def is_partial(path: pathlib.Path) -> bool:
     """Whether a file is what a killed process left of another."""
     return path.name.startswith(_PARTIAL)
+
+
+def write_together(folder: pathlib.Path, contents: Mapping[str, bytes]) -> None:
+    """Writes files of a folder: all of them before one takes its place.
+
+    Args:
+      folder: A folder that is there.
+      contents: Content by name. The first is the last to take its place.
+    """
+    with contextlib.ExitStack() as stack:
+        for name, data in contents.items():
+            stack.enter_context(replacing(folder / name)).write_bytes(data)
 
 
 def write_whole(path: str | os.PathLike, data: bytes) -> pathlib.Path:
@@ -165,8 +201,13 @@ def write_json(path: str | os.PathLike, value: dict) -> pathlib.Path:
       value: Dictionary of what JSON can hold, with dictionaries in it.
     Returns: The path.
     """
+    return write_whole(path, json_bytes(value))
+
+
+def json_bytes(value: dict) -> bytes:
+    """A dictionary as JSON, as `write_json` writes it."""
     text = json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
-    return write_whole(path, text.encode("utf-8"))
+    return text.encode("utf-8")
 
 
 def read_json(path: str | os.PathLike) -> dict:
@@ -187,9 +228,14 @@ def write_arrays(
       arrays: Name -> array.
     Returns: The path.
     """
+    return write_whole(path, array_bytes(arrays))
+
+
+def array_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    """Arrays as a compressed .npz, as `write_arrays` writes it."""
     data, named = io.BytesIO(), dict[str, Any](arrays)
     np.savez_compressed(data, **named)
-    return write_whole(path, data.getvalue())
+    return data.getvalue()
 
 
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -238,6 +284,37 @@ def not_whole(
         f"{rule}. Received: {path}, which cannot be read "
         f"({type(error).__name__}: {why.removesuffix('.')}). {remedy}".rstrip()
     )
+
+
+def _partial(path):
+    return path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+
+
+@contextlib.contextmanager
+def _lock(path, alone):
+    """Holds a file, which is made; an OSError if it is another's."""
+    if sys.platform == "win32":  # where an open file cannot be renamed either
+        if alone:
+            raise OSError("no locks")
+        yield
+        return
+    handle = os.open(path, os.O_RDWR | (0 if alone else os.O_CREAT), 0o666)
+    try:
+        try:
+            _flock(handle, alone)
+        except OSError:  # a disk without locks
+            if alone:
+                raise
+        yield
+    finally:
+        os.close(handle)
+
+
+def _flock(handle, alone):
+    import fcntl  # Windows has none.
+
+    kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+    fcntl.flock(handle, kind | fcntl.LOCK_NB)
 
 
 def _without_nan(value):

@@ -11,7 +11,6 @@ that the hub reads. SHA256SUMS has the checksums of these files, as
 `sha256sum --check SHA256SUMS` reads them.
 """
 
-import contextlib
 import hashlib
 import os
 import pathlib
@@ -120,6 +119,7 @@ def save(
         it is replaced. Or "hf://user/name", a repository, likewise.
       card: Result of the model's run, or None.
     Returns: The folder; of a repository its address.
+    Raises: BlockingIOError: if another process writes there.
     """
     if str(folder).startswith(_HUB):
         return _upload(model, str(folder), card)
@@ -135,29 +135,25 @@ def save(
     if isinstance(learned, StatePrior):  # That of an NHF is another thing.
         arrays |= {_PRIOR + key: x for key, x in learned.arrays().items()}
     weights = {key: _smallest(array) for key, array in arrays.items()}
-    names = [_SUMS, _README, _CONFIG, _WEIGHTS]
+    contents = {
+        _README: describe(type(model).__name__, card).encode("utf-8"),
+        _CONFIG: files.json_bytes(config),
+        _WEIGHTS: files.array_bytes(weights),
+    }
     if card is not None:
-        names.insert(0, _CARD)
-    with contextlib.ExitStack() as stack:
-        # The first of them is the last to take its place.
-        places = {
-            name: stack.enter_context(files.replacing(folder / name))
-            for name in names
-        }
-        files.write_arrays(places[_WEIGHTS], weights)
-        files.write_json(places[_CONFIG], config)
-        text = describe(type(model).__name__, card)
-        files.write_whole(places[_README], text.encode("utf-8"))
+        contents[_CARD] = files.json_bytes(card)
+    lines = [
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n"
+        for name, data in contents.items()
+    ]
+    contents[_SUMS] = "".join(lines).encode("ascii")
+    order = [_CARD, _SUMS, _README, _CONFIG, _WEIGHTS]
+    with files.sole_user(folder):
+        files.write_together(
+            folder, {name: contents[name] for name in order if name in contents}
+        )
         if card is None:
             (folder / _CARD).unlink(missing_ok=True)
-        else:
-            files.write_json(places[_CARD], card)
-        lines = [
-            f"{_sha256(places[name])}  {name}\n"
-            for name in names
-            if name != _SUMS
-        ]
-        files.write_whole(places[_SUMS], "".join(lines).encode("ascii"))
     return folder
 
 
@@ -228,17 +224,14 @@ def _check_sum(path):
     sums = path.with_name(_SUMS)
     if not sums.is_file() or not path.is_file():
         return
-    line = f"{_sha256(path)}  {path.name}".encode("ascii")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    line = f"{found}  {path.name}".encode("ascii")
     if line not in sums.read_bytes().splitlines():
         raise ValueError(
             "A file of a preset must be as it was written. Received: "
             f"{path}, which is not what {_SUMS} says. Save the preset again; "
             f"if the change is yours, remove {_SUMS}."
         )
-
-
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _numbered(variables):

@@ -4,8 +4,8 @@ import csv
 import io
 import pathlib
 import re
+import shutil
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -145,12 +145,16 @@ def _load_weights(model, path):
     if path.suffix != CHECKPOINT_SUFFIX:
         model.load_weights(path)
         return
-    # Keras reads pieces of the archive, and so compares no checksum.
+    # Keras reads pieces of the archive, and so compares no checksum. Not in
+    # the system's folder of temporary files: what a kill leaves stays there.
     with (
         zipfile.ZipFile(path) as archive,
-        tempfile.TemporaryDirectory() as folder,
+        archive.open(_WEIGHTS) as stored,
+        files.beside(path.with_name(_WEIGHTS)) as weights,
     ):
-        model.load_weights(archive.extract(_WEIGHTS, folder))
+        with weights.open("wb") as file:
+            shutil.copyfileobj(stored, file)
+        model.load_weights(weights)
 
 
 def _epoch(checkpoint):
@@ -172,9 +176,6 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._folder.mkdir(exist_ok=True)
-        for path in self._folder.iterdir():
-            if files.is_partial(path):
-                path.unlink()
         path = self._folder / f"{epoch + 1:06d}{CHECKPOINT_SUFFIX}"
         with files.replacing(path) as partial:
             self.model.save(partial)
@@ -242,10 +243,11 @@ class Cost(keras.callbacks.Callback):
     """
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._wall, self._cpu = time.time(), time.process_time()
+        # Not the machine's clock, which may be set back.
+        self._wall, self._cpu = time.monotonic(), time.process_time()
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["wall_seconds"] = time.time() - self._wall
+        logs["wall_seconds"] = time.monotonic() - self._wall
         logs["cpu_seconds"] = time.process_time() - self._cpu
         logs["peak_memory_mb"] = peak_memory_mb()
 

@@ -208,6 +208,13 @@ def test_a_preset_keeps_its_sums(model, tmp_path):
     assert len(presets.load(tmp_path).part_weights) == len(model.part_weights)
 
 
+def test_two_exports_to_one_folder_are_told(model, tmp_path):
+    with files.sole_user(tmp_path):
+        with pytest.raises(BlockingIOError, match="one process at a time"):
+            presets.save(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", presets.list_presets())
 def test_presets_that_ship_are_as_their_sums_say(name, tmp_path):
     assert (presets.FOLDER / name / "SHA256SUMS").is_file()

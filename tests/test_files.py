@@ -1,5 +1,10 @@
 """Files are whole or not there, and read back as they were written."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -27,6 +32,56 @@ def test_what_a_killed_writer_leaves_is_told_by_its_name(tmp_path):
         assert not (tmp_path / "model.keras").exists()
     assert not files.is_partial(tmp_path / "model.keras")
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+# The module alone: its package would bring TensorFlow.
+KILLED = f"""
+import importlib.util, os, signal
+
+spec = importlib.util.spec_from_file_location("files", {files.__file__!r})
+files = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(files)
+with files.replacing("log.csv") as partial:
+    partial.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks")
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
+    process = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path)
+    assert process.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert files.is_partial(left) and left.read_bytes() == b"half"
+    others = [tmp_path / "partial-7-my-log.csv", tmp_path / "partial-log.csv"]
+    for other in others:
+        other.write_bytes(b"somebody's")
+    files.write_whole(tmp_path / "log.csv", b"new")
+    assert set(tmp_path.iterdir()) == {tmp_path / "log.csv", *others}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks")
+def test_what_another_writes_is_left_alone(tmp_path, monkeypatch):
+    path = tmp_path / "log.csv"
+    with files.replacing(path) as first:
+        first.write_bytes(b"first")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: 1)  # as another process
+            files.write_whole(path, b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_take_their_places_together(tmp_path, room):
+    contents = {"card.json": b"new", "weights.npz": b"x" * 5000}
+    (tmp_path / "card.json").write_bytes(b"old")
+    with room(1000), pytest.raises(OSError, match="weights.npz"):
+        files.write_together(tmp_path, contents)
+    assert [path.name for path in tmp_path.iterdir()] == ["card.json"]
+    assert (tmp_path / "card.json").read_bytes() == b"old"
+    files.write_together(tmp_path, contents)
+    assert (tmp_path / "card.json").read_bytes() == b"new"
 
 
 def test_json_and_arrays_come_back_and_nan_as_null(tmp_path):

@@ -101,7 +101,10 @@ def resumed(request, tmp_path_factory):
     # What a kill in the middle of a write leaves behind.
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
-    (checkpoints / "partial-000009.keras").write_bytes(b"half")
+    (checkpoints / "partial-1-000003.keras").write_bytes(b"half")
+    (folder / "partial-1-log.csv").write_bytes(b"half")
+    if training.checkpoints(folder):
+        (checkpoints / "partial-1-model.weights.h5").write_bytes(b"half")
     # A kill after the log was written and before the checkpoint was.
     log = folder / "log.csv"
     if log.exists():
@@ -111,6 +114,22 @@ def resumed(request, tmp_path_factory):
 
 def test_a_stopped_run_ends_at_the_same_weights(resumed, whole):
     for left, right in zip(resumed[1], whole[1], strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_what_a_kill_left_half_written_is_gone_at_the_end(resumed):
+    assert not any(map(training.files.is_partial, resumed[0].rglob("*")))
+
+
+def test_resuming_needs_no_folder_of_temporary_files(
+    whole, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    model = make_model()
+    model.optimizer.build(model.trainable_variables)
+    assert training.restore(model, folder) == STEPS // PER_EPOCH
+    for left, right in zip(weights(model), whole[1], strict=True):
         np.testing.assert_array_equal(left, right)
 
 
@@ -254,6 +273,14 @@ def test_sigkill_and_again_ends_at_the_same_weights(data_dir, tmp_path):
     )
     for one, other in zip(weights(left), weights(right), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_no_epoch_takes_negative_time_when_the_clock_is_set_back(monkeypatch):
+    cost, logs = training.Cost(), {}
+    cost.on_epoch_begin(0)
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    cost.on_epoch_end(0, logs)
+    assert 0 <= logs["wall_seconds"] < 60
 
 
 def test_peak_memory_is_in_megabytes(monkeypatch):

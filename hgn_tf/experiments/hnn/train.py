@@ -44,7 +44,7 @@ def train_and_score(
     keras.utils.set_random_seed(config.seed)
     model = make_model(config, truth.rows["train"])
     tail = _Tail()
-    wall, cpu = time.time(), time.process_time()
+    wall, cpu = time.monotonic(), time.process_time()
     run_dir.mkdir(parents=True, exist_ok=True)
     files.write_json(run_dir / "config.json", dataclasses.asdict(config))
     with files.sole_user(run_dir):
@@ -56,7 +56,7 @@ def train_and_score(
             verbose=0,
             callbacks=[tail, keras.callbacks.CSVLogger(run_dir / "log.csv")],
         )
-    wall, cpu = time.time() - wall, time.process_time() - cpu
+    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
     scores = []
     for weights in tail.weights:
         model.set_weights(weights)
