@@ -14,7 +14,7 @@ TYPES = $(shell sed -n 's/^TYPES = \["\(.*\)"\].*/\1/p' setup.py)
 DOCS = $(shell sed -n '/^DOCS = /,/^]/s/^    "\(.*\)",$$/"\1"/p' setup.py)
 METADATA = setup.py pyproject.toml
 
-.PHONY: help setup demo test notebooks lint docs bench clean
+.PHONY: help setup demo test notebooks lint docs bench faults clean
 .NOTPARALLEL:
 
 help:
@@ -24,7 +24,8 @@ help:
 	@echo 'make notebooks  every notebook, on little data'
 	@echo 'make lint       ruff check, ruff format --check and mypy'
 	@echo 'make docs       the documentation as a site: site/index.html'
-	@echo 'make bench      every script of benchmarks/, one after another'
+	@echo 'make bench      every benchmarks/bench_*.py, one after another'
+	@echo 'make faults     kills, full disks, altered files: results/faults.md'
 	@echo 'make clean      remove the environment and build leftovers'
 
 setup: $(VENV)/.stamp-test
@@ -48,8 +49,12 @@ docs: $(VENV)/.stamp-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.stamp-run
-	@set -e; for script in benchmarks/*.py; do \
+	@set -e; for script in benchmarks/bench_*.py; do \
 		echo "== $$script"; $(BIN)/python $$script; done
+
+# The disks that it fills and protects are in a namespace of its own.
+faults: $(VENV)/.stamp-test
+	unshare --mount --map-root-user $(BIN)/python benchmarks/faults.py
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info \
