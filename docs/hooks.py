@@ -18,7 +18,7 @@ _SHARED = (
     "CONTRIBUTING.md",
     "results/*.md",
     "results/**/*.png",
-    "results/*.gif",
+    "results/**/*.gif",
     "tfds_physics/**/README.md",
 )
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")

@@ -105,6 +105,7 @@ def add_energy(
         raise ValueError(
             f"`amount` must be a finite energy. Received: {amount}."
         )
+    state = PhaseState(*map(tf.convert_to_tensor, state))
     first = hamiltonian(*state)
     # The last few steps only mend: so near the end the error is squared.
     shares = [min(1.0, (k + 1) / (_CLIMB - 3)) for k in range(_CLIMB)]

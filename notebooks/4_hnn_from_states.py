@@ -81,5 +81,36 @@ energies = {
 figures.energy_curves(energies, times[1] - times[0], unit="J")
 
 # %% [markdown]
+# The fields that they learned, over the plane of q and p, with the paths:
+
+# %%
+q, p = np.meshgrid(np.linspace(-3, 3, 15), np.linspace(-3, 3, 15))
+lattice = np.stack([q.ravel(), p.ravel()], axis=-1)
+fields = {"true": (2 * p, -3 * np.sin(q))}
+for name, model in models.items():
+    slope = np.asarray(model.time_derivative(lattice))
+    fields[name] = slope.T.reshape(2, *q.shape)
+shown = {name: np.moveaxis(path, -1, 0) for name, path in paths.items()}
+figures.vector_fields(q, p, fields, shown)
+
+# %% [markdown]
+# A learned energy can be raised: half way through a motion the state is moved
+# up the gradient of H. The HNN then swings on, wider. `hgn-tf rollout
+# --add-energy` does the same with a model of videos.
+
+# %%
+half, later = times[times <= 10], times[times > 10]
+before = models["HNN"].integrate(starts, (0, half[-1]), half)
+state = hgn_tf.PhaseState(
+    *np.split(before[:, -1].astype(np.float32), 2, axis=-1)
+)
+raised = hgn_tf.phase.add_energy(models["HNN"].hamiltonian, state, 1.0)
+after = models["HNN"].integrate(
+    np.concatenate(raised, axis=-1), (half[-1], 20), later
+)
+whole = np.concatenate([before, after], axis=1)
+figures.phase_portrait(*np.split(whole, 2, axis=-1))
+
+# %% [markdown]
 # `hgn-tf table hnn` runs all six tasks of the paper with three seeds. It adds
 # the measures that the paper's table leaves out.

@@ -114,3 +114,14 @@ def test_rows_depend_on_their_trajectory_alone(made):
     part = slice(3 * task.num_points, 5 * task.num_points)
     for feature, value in few.items():
         np.testing.assert_array_equal(value, rows["test"][feature][part])
+
+
+def test_a_few_encounters_rule_the_losses_of_three_bodies():
+    """Shares of the sum of dx_dt^2; docs/hnn.md quotes them."""
+    task = STATE_TASKS["three_body"]
+    rows = make_rows(task, 0, task.splits["test"])
+    share = np.sort(np.square(rows["dx_dt"]).sum(axis=1))[::-1]
+    share /= share.sum()
+    assert len(share) == 20_000
+    assert share[0] == pytest.approx(0.209, abs=0.005)
+    assert share[:10].sum() == pytest.approx(0.632, abs=0.005)
