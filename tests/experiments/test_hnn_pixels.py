@@ -184,6 +184,7 @@ def test_other_x_is_a_task_of_its_own(run):
     task = "pixel_pendulum_change"
     assert settings.dataset_of(task) == "hnn_pixel_pendulum/change"
     assert settings.make_config(task, "hnn", 0).num_steps == 10_000
+    assert not settings.TASKS[task].field_decay
     _, result = run
     other = dataclasses.replace(result, config={**result.config, "task": task})
     text = table.format_tables([other])

@@ -181,8 +181,9 @@ def format_tables(results: list[Result]) -> str:
             "# Hamiltonian Neural Networks from states",
             "Made by `hgn-tf table hnn`. Each number is the mean over "
             f"{tables.describe_seeds(results)} of the median over the last "
-            'five epochs. "+-" is the standard deviation over seeds. The JSON '
-            "of each run is in `hnn_table/`.",
+            'five epochs. "+-" is the standard deviation over seeds; a row '
+            "without it has one seed. The JSON of each run is in "
+            "`hnn_table/`.",
             "## As published, oversights included",
             "Published figures in brackets. A loss near its floor, that of "
             "the exact field at the noisy states, cannot rank models. The "
@@ -228,7 +229,10 @@ def _pixels(groups):
         return []
     return [
         "## On pixels",
-        "Losses are L_AE + L_CC + 0.1 L_HNN. Angle and velocity, in radians "
+        "Losses are L_AE + L_CC + 0.1 L_HNN. `pixel_pendulum` is as "
+        "published: x is two frames, and weight decay is on H too. "
+        "`pixel_pendulum_change` is not: x is a frame and its change, and no "
+        "decay is on H. Angle and velocity, in radians "
         "and radians per second, are read from the latent state by a linear "
         "map fitted on the split train; energies are in joules, those of "
         "Gymnasium's rod, whose own steps of first order let them swing by "
