@@ -93,7 +93,9 @@ def main():
     )
     parser.add_argument("--folder", type=pathlib.Path)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--only", choices=["prepare", "measure"])
+    parser.add_argument(
+        "--only", choices=["prepare", "measure"], help=argparse.SUPPRESS
+    )
     options = parser.parse_args()
     if options.only:
         (size,) = options.sizes
