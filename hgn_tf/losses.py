@@ -1,6 +1,7 @@
 """The terms of HGN's objective: reconstruction, KL divergence and GECO."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -52,7 +53,10 @@ def gaussian_elbo(
 
 
 def disagreement(
-    first: tf.Tensor, second: tf.Tensor, floor: float = 1e-3
+    first: tf.Tensor,
+    second: tf.Tensor,
+    floor: float = 1e-3,
+    present: int | tf.Tensor = 1,
 ) -> tf.Tensor:
     """Distance between two estimates of the same states, in their spreads.
 
@@ -66,17 +70,70 @@ def disagreement(
     a say; so would it the others, if one were many times wider. The floor
     keeps states that do not vary yet from a division by zero.
 
+    In a replica the batch is that of all replicas: the spread of a part would
+    be another number, and a part of one row has none.
+
     Args:
       first: First estimate, [batch, ...].
       second: Second estimate, of the same shape.
       floor: float. Smallest variance that is divided by. Defaults to 1e-3.
+      present: int. 0 for a replica whose rows do not count, else 1.
     Returns: Disagreement, [batch].
     """
-    variance = tf.math.reduce_variance(first, axis=0)
-    variance += tf.math.reduce_variance(second, axis=0)
-    scale = variance + floor + 0.1 * tf.reduce_mean(variance)
-    error = tf.math.squared_difference(first, second) / scale
-    return tf.reduce_mean(error, axis=list(range(1, len(first.shape))))
+    return disagreements([(first, second)], floor, present)[0]
+
+
+def disagreements(
+    pairs: Sequence[tuple[tf.Tensor, tf.Tensor]],
+    floor: float = 1e-3,
+    present: int | tf.Tensor = 1,
+) -> list[tf.Tensor]:
+    """`disagreement` of several pairs: replicas talk once for all of them.
+
+    Args:
+      pairs: Two estimates each, [batch, ...], all of one number of rows.
+      floor: float. Smallest variance that is divided by. Defaults to 1e-3.
+      present: int. 0 for a replica whose rows do not count, else 1.
+    Returns: Disagreement of each pair, [batch].
+    """
+    estimates = [estimate for pair in pairs for estimate in pair]
+    variances = iter(_variances(estimates, present))
+    found = []
+    for first, second in pairs:
+        variance = next(variances) + next(variances)
+        scale = variance + floor + 0.1 * tf.reduce_mean(variance)
+        error = tf.math.squared_difference(first, second) / scale
+        axes = list(range(1, len(first.shape)))
+        found.append(tf.reduce_mean(error, axis=axes))
+    return found
+
+
+def _variances(parts, present):
+    """The variance of each part over the rows of all replicas."""
+    replica = tf.distribute.get_replica_context()
+    if not replica or replica.num_replicas_in_sync == 1:
+        return [tf.math.reduce_variance(part, axis=0) for part in parts]
+    present = tf.cast(present, parts[0].dtype)
+    count = present * tf.cast(tf.shape(parts[0])[0], present.dtype)
+
+    def means(values):
+        """Means over all rows, by one exchange."""
+        rows = [present * tf.reduce_sum(value, axis=0) for value in values]
+        flat = [tf.reshape(row, [-1]) for row in rows]
+        flat = replica.all_reduce("sum", tf.concat([*flat, [count]], axis=0))
+        sizes = [row.shape.num_elements() for row in rows]
+        *flat, number = tf.split(flat, [*sizes, 1])
+        return [
+            tf.reshape(part, row.shape) / number
+            for part, row in zip(flat, rows)
+        ]
+
+    return means(
+        [
+            tf.math.squared_difference(part, mean)
+            for part, mean in zip(parts, means(parts))
+        ]
+    )
 
 
 @keras.saving.register_keras_serializable("hgn_tf")

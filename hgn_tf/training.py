@@ -1,5 +1,6 @@
 """Model.fit in a run folder: checkpoints, exact resume, logs, clear stops."""
 
+import contextlib
 import csv
 import io
 import pathlib
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
-from hgn_tf import files
+from hgn_tf import files, replicas
 
 try:
     import resource
@@ -47,10 +48,17 @@ def fit(
     moment and started again ends at the weights of the uninterrupted run, on
     the same machine.
 
+    A model of a `tf.distribute.MultiWorkerMirroredStrategy` is trained by all
+    workers, each of which calls this. The chief alone has the folder, and
+    tells the others where it stands. Callbacks and validation are those of all
+    workers: give a callback that looks at the model or writes files to the
+    chief alone.
+
     Args:
       model: Model, compiled and built, that Keras can save.
       batches: Callable first_step -> endless dataset from that step on.
-      run_dir: Folder for checkpoints, `log.csv` and TensorBoard's logs.
+      run_dir: Folder for checkpoints, `log.csv` and TensorBoard's logs. Of
+        several workers the chief's.
       num_steps: Total number of steps, a multiple of `steps_per_epoch`.
       steps_per_epoch: Steps between two checkpoints.
       callbacks: Further Keras callbacks.
@@ -65,6 +73,7 @@ def fit(
         the log cannot be read.
       BlockingIOError: if another process trains in the folder.
       ArithmeticError: if more than `max_dropped_steps` steps were dropped.
+      ConnectionError: if another worker is gone.
     """
     if steps_per_epoch < 1 or num_steps < 1 or num_steps % steps_per_epoch:
         raise ValueError(
@@ -72,26 +81,43 @@ def fit(
             f"Received: {num_steps} and {steps_per_epoch}."
         )
     _check_saveable(model)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with files.sole_user(run_dir):
+    strategy = model.distribute_strategy
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(replicas.heeding_workers(strategy))
+        if replicas.is_chief(strategy):
+            run_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(files.sole_user(run_dir))
         # The optimiser's slots must exist before weights are loaded into them.
         if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        epoch = restore(model, run_dir)
-        model.fit(
-            batches(epoch * steps_per_epoch),
-            epochs=num_steps // steps_per_epoch,
-            initial_epoch=epoch,
-            steps_per_epoch=steps_per_epoch,
-            verbose=verbose,
-            callbacks=[
-                DroppedSteps(max_dropped_steps),
-                *callbacks,
+            with strategy.scope():
+                model.optimizer.build(model.trainable_variables)
+        epoch, writers = 0, []
+        if replicas.is_chief(strategy):
+            epoch = restore(model, run_dir)
+            writers = [
                 Cost(),
                 Log(run_dir / "log.csv", notes),
                 *_tensorboard(run_dir),
                 Checkpoint(run_dir),
-            ],
+            ]
+        if replicas.is_multi_worker(strategy):
+            variables = [*model.weights, *model.optimizer.variables]
+            epoch = replicas.follow_chief(strategy, variables, epoch)
+        data = batches(epoch * steps_per_epoch)
+        if replicas.is_multi_worker(strategy):
+            # Else the workers ask each other before each step.
+            data = data.apply(
+                tf.data.experimental.assert_cardinality(
+                    tf.data.INFINITE_CARDINALITY
+                )
+            )
+        model.fit(
+            data,
+            epochs=num_steps // steps_per_epoch,
+            initial_epoch=epoch,
+            steps_per_epoch=steps_per_epoch,
+            verbose=verbose if replicas.is_chief(strategy) else 0,
+            callbacks=[DroppedSteps(max_dropped_steps), *callbacks, *writers],
             **kwargs,
         )
 

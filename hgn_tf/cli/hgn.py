@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from matplotlib.figure import Figure
 
 import tfds_physics
-from hgn_tf import data, evaluation, files, presets
+from hgn_tf import data, evaluation, files, presets, replicas
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import beyond, figures, own, study, train
 from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, Config, make_config
@@ -106,6 +106,11 @@ def add(
         "--beam-options",
         metavar="NAME=VALUE,...",
         help="make the dataset by Apache Beam, with these options",
+    )
+    sub.add_argument(
+        "--strategy",
+        help="share each batch: mirrored, over the devices of this machine; "
+        "multi_worker, over the machines of TF_CONFIG",
     )
     sub.add_argument("--workers", help=argparse.SUPPRESS)
     sub.add_argument(
@@ -313,6 +318,8 @@ def _train(options):
     )
     dataset, budget = options.dataset, options.budget or _BUDGET
     own_settings = _own_settings(options)
+    # TensorFlow must have done nothing before.
+    strategy = replicas.make_strategy(options.strategy, print)
     known = dataset.partition("/")[0] in (*data.DATASETS, "video_folder")
     if not known and pathlib.Path(dataset).exists():
         budget = options.budget or _OWN_BUDGET
@@ -327,7 +334,9 @@ def _train(options):
     config = make_config(dataset, budget, seed=options.seed, **settings)
     name = "-".join([*dataset.split("/"), budget])
     run_dir = options.out or pathlib.Path("runs") / f"{name}-{options.seed}"
-    _train_and_evaluate(config, run_dir, options.data_dir, options.beam_options)
+    _train_and_evaluate(
+        config, run_dir, options.data_dir, options.beam_options, strategy
+    )
 
 
 def _proposed(builder, budget):
@@ -387,12 +396,17 @@ def _demo(options):
     _train_and_evaluate(config, pathlib.Path(run_dir), options.data_dir)
 
 
-def _train_and_evaluate(config, run_dir, data_dir, beam_options=None):
+def _train_and_evaluate(
+    config, run_dir, data_dir, beam_options=None, strategy=None
+):
     # A line an epoch where no terminal shows a moving bar.
     verbose = 1 if sys.stdout.isatty() else 2
     train.train(
-        config, run_dir, data_dir, beam_options, verbose, progress=print
+        config, run_dir, data_dir, beam_options, verbose, print, strategy
     )
+    if strategy and not replicas.is_chief(strategy):
+        print("trained; the chief has the run's files")
+        return
     _report(train.evaluate(run_dir, data_dir), run_dir)
 
 

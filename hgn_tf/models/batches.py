@@ -127,7 +127,8 @@ class CheckedModel(OwnFiles):
         _check_no_classes(given)
         batch = self._open("fit", Batch(x, y, given.get("sample_weight")))
         given.update(batch._asdict())
-        if isinstance(batch.x, tf.data.Dataset):
+        streams = (tf.data.Dataset, tf.distribute.DistributedDataset)
+        if isinstance(batch.x, streams):
             # It comes in its own order; Keras would warn that it keeps it.
             given.setdefault("shuffle", False)
         if given.get("validation_data") is not None:

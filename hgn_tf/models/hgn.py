@@ -13,6 +13,7 @@ from hgn_tf.models import video as videos
 from hgn_tf.models.batches import STEP, WHOLE, Batch, check_no_targets
 from hgn_tf.models.collapse import Collapse, check_collapse
 from hgn_tf.models.exports import export, spec
+from hgn_tf.models.steps import Rows
 from hgn_tf.models.video import GuardedVideoModel, Motion
 from hgn_tf.networks import serializable, split_state
 from hgn_tf.networks.layers import (
@@ -169,9 +170,9 @@ class HGN(GuardedVideoModel):
       agreement: float. Weight of the disagreement between windows, see
         `losses.disagreement`. A good weight is what the mean image costs,
         its error / (2 * tolerance of `geco`): about 4 on noisy pendulums, 100
-        on clean ones. Spreads are those of the batch of a replica; a batch of
-        fewer than 4 videos leaves the term out. Defaults to 0.0, as in the
-        paper.
+        on clean ones. Spreads are those of the whole batch, of all replicas
+        together; a batch of fewer than 4 videos leaves the term out. Defaults
+        to 0.0, as in the paper.
       agreement_ramp: Two ints. The weight is 0 until the first of these steps
         and grows linearly to the second. From the start it would drown the
         pictures: the model stays at the mean image. Defaults to (500, 1500).
@@ -616,7 +617,7 @@ class HGN(GuardedVideoModel):
     def call(self, video, training=False, objective=False):
         video = self._to_floats(video)
         if objective:
-            return self._objective(video)
+            return self._objective(video, objective)
         posterior = self._encode(video)
         state = self._first_state(posterior, training)
         states = self._rollout(
@@ -632,13 +633,13 @@ class HGN(GuardedVideoModel):
         batch = self._look(Batch.of(data), "evaluate", STEP)
         batch, present = self._with_a_row(batch)
         video, weight = self._to_floats(batch.x), batch.sample_weight
-        rows = present * tf.shape(video)[0]
+        rows = Rows.of(video, present)
         output = self(video, training=False)
         terms = {
             "reconstruction": losses.reconstruction(video, output.video),
             "kl": self._divergence(output.posterior),
         }
-        loss = self._weigh(terms, video, weight)
+        loss = self._weigh(terms, video, weight, rows)
         loss += self._added_losses(loss)
         self._track_terms(loss, terms, video, rows, weight, training=False)
         # What an evaluation does not measure has no number in it.
@@ -771,12 +772,15 @@ class HGN(GuardedVideoModel):
         )
         return self._back_to_first(state, training)
 
-    def _drawn_state(self, posterior):
+    def _drawn_state(self, posterior, rows=None):
         """The state at `state_frame` that a training step goes on from."""
         z = posterior.mean
         if self.stochastic:
-            seed = self._noise_seed(0)
-            noise = tf.random.stateless_normal(tf.shape(z), seed, dtype=z.dtype)
+            noise = self._noise(0, rows).draw(
+                tf.random.stateless_normal,
+                [tf.shape(z)[0], *z.shape[1:]],
+                dtype=z.dtype,
+            )
             z += tf.exp(posterior.log_scale) * noise
         return self._to_state(z)
 
@@ -874,28 +878,27 @@ class HGN(GuardedVideoModel):
 
     def _step(self, batch):
         video = self._to_floats(batch["x"])
-        weight, present = batch.get("sample_weight"), batch["present"]
-        rows = present * tf.shape(video)[0]
+        weight, rows = batch.get("sample_weight"), batch["rows"]
 
         def objective():
             # By way of `call`: so every part learns that it is in training.
-            terms = self(video, training=True, objective=True)
-            loss = self._weigh(terms, video, weight)
+            terms = self(video, training=True, objective=rows)
+            loss = self._weigh(terms, video, weight, rows)
             return loss + self._added_losses(loss), terms
 
         loss, terms = self._descend(
             objective,
             rows,
             lambda terms: self.geco.update(
-                terms["reconstruction"], weight, present
+                terms["reconstruction"], weight, rows.present
             ),
         )
         self._track_terms(loss, terms, video, rows, weight)
 
-    def _objective(self, video):
+    def _objective(self, video, rows):
         """The terms of a training step by name, each [batch]."""
-        path = self._training_path(video)
-        times = self._decoded_times(path, video.shape[1])
+        path = self._training_path(video, rows)
+        times = self._decoded_times(path, video.shape[1], rows)
         target = tf.gather(video, times, batch_dims=1)
         error = losses.reconstruction(
             target, self._decode_frames(path.at(times).q)
@@ -905,12 +908,12 @@ class HGN(GuardedVideoModel):
             "kl": self._divergence(path.posterior),
         }
         if self.agreement:
-            terms["agreement"] = self._disagreement(video, path)
+            terms["agreement"] = self._disagreement(video, path, rows)
         if self.positions:
-            terms["positions"] = self._misplacement(video, path)
+            terms["positions"] = self._misplacement(video, path, rows)
         return terms
 
-    def _training_path(self, video):
+    def _training_path(self, video, rows):
         """States inferred at the anchor and rolled out from it."""
         batch, length = tf.shape(video)[0], video.shape[1]
         reach = min(self.rollout_steps or length - 1, length - 1)
@@ -919,10 +922,10 @@ class HGN(GuardedVideoModel):
             low, high = (
                 tf.fill([batch], at) for at in self._window_range(length)
             )
-            seed = self._noise_seed(_ANCHORS)
-            anchor = videos.draw_times(1, low, high, seed)[:, 0]
+            noise = self._noise(_ANCHORS, rows)
+            anchor = videos.draw_times(1, low, high, noise)[:, 0]
         posterior = self._encode(self._windows(video, anchor))
-        state = self._drawn_state(posterior)
+        state = self._drawn_state(posterior, rows)
         if self._one_way:
             states, before = self._roll(state, self.dt, reach), 0
         else:
@@ -978,7 +981,7 @@ class HGN(GuardedVideoModel):
 
         return PhaseState(*(in_time(part) for part in rolled))
 
-    def _decoded_times(self, path, length):
+    def _decoded_times(self, path, length, rows):
         """Frames that are decoded, int32 [batch, count]."""
         count = self.num_decoded_frames
         reach = self.rollout_steps or length - 1
@@ -993,12 +996,12 @@ class HGN(GuardedVideoModel):
             count,
             tf.maximum(path.low, path.anchor - horizon + 1),
             tf.minimum(path.high, path.anchor + horizon - 1),
-            self._noise_seed(_DECODED),
+            self._noise(_DECODED, rows),
         )
 
-    def _disagreement(self, video, path):
+    def _disagreement(self, video, path, rows):
         """How far second windows' states are from the rollout's, [batch]."""
-        times = self._drawn_window_times(path, video.shape[1])
+        times = self._drawn_window_times(path, video.shape[1], rows)
         steps = [self._window_step(index) for index in range(len(times))]
         windows = [
             self._windows(video, at, step) for at, step in zip(times, steps)
@@ -1006,41 +1009,42 @@ class HGN(GuardedVideoModel):
         posterior = self._encode(tf.concat(windows, axis=0))
         found = self._to_state(posterior.mean)
         found = zip(*(tf.split(part, self.num_windows) for part in found))
-        ratios = []
+        pairs = []
         for at, step, (q, p) in zip(times, steps, found):
             rolled = path.at(at)
-            ratios.append(losses.disagreement(rolled.q, q))
             # Read backward, a window gives the momentum of the way back.
-            ratios.append(losses.disagreement(rolled.p, step * p))
+            pairs += [(rolled.q, q), (rolled.p, step * p)]
+        ratios = losses.disagreements(pairs, present=rows.present)
         return tf.add_n(ratios) / len(ratios)
 
-    def _misplacement(self, video, path):
+    def _misplacement(self, video, path, rows):
         """How far q is from what single frames show, [batch]."""
-        seed = self._noise_seed(_POSITIONS)
-        times = videos.draw_times(_POSITION_FRAMES, path.low, path.high, seed)
+        noise = self._noise(_POSITIONS, rows)
+        times = videos.draw_times(_POSITION_FRAMES, path.low, path.high, noise)
         frames = tf.gather(video, times, batch_dims=1)
         assert self.position_net is not None
         shown = self.position_net(tf.reshape(frames, [-1, *frames.shape[2:]]))
         q = path.at(times).q
         shown = tf.cast(shown, q.dtype)
-        ratio = losses.disagreement(tf.reshape(q, tf.shape(shown)), shown)
+        q = tf.reshape(q, [-1, *shown.shape[1:]])
+        ratio = losses.disagreement(q, shown, present=rows.present)
         return tf.reduce_mean(tf.reshape(ratio, [-1, _POSITION_FRAMES]), axis=1)
 
     def _window_step(self, index):
         """1 for a second window read forward, -1 for one read backward."""
         return -1 if self.reversible and index % 2 else 1
 
-    def _drawn_window_times(self, path, length):
+    def _drawn_window_times(self, path, length, rows):
         """The frame each second window shows the state at, int32 [batch]."""
         times = []
         for index in range(self.num_windows):
             low, high = self._window_range(length, self._window_step(index))
             low, high = tf.maximum(path.low, low), tf.minimum(path.high, high)
-            seed = self._noise_seed(_WINDOWS + index)
-            times.append(videos.draw_times(1, low, high, seed)[:, 0])
+            noise = self._noise(_WINDOWS + index, rows)
+            times.append(videos.draw_times(1, low, high, noise)[:, 0])
         return times
 
-    def _weigh(self, terms, video, weight):
+    def _weigh(self, terms, video, weight, rows):
         """The loss, a number, that the terms make together."""
         loss = self.geco.objective(
             terms["reconstruction"],
@@ -1055,7 +1059,7 @@ class HGN(GuardedVideoModel):
             if name in terms:
                 term = terms[name] if weight is None else weight * terms[name]
                 # A spread over fewer examples is none to measure by.
-                enough = tf.shape(term)[0] >= _FEWEST_EXAMPLES
+                enough = rows.total >= _FEWEST_EXAMPLES
                 factor *= grown * tf.cast(enough, grown.dtype)
                 loss += factor * tf.reduce_mean(term)
         return loss
@@ -1084,7 +1088,7 @@ class HGN(GuardedVideoModel):
         self._track(
             (self._loss_tracker, loss),
             *means,
-            rows=rows,
+            rows=rows.count,
             sample_weight=weight,
             training=training,
         )

@@ -448,12 +448,12 @@ class PixelHNN(GuardedVideoModel):
         return batch.x
 
     def _step(self, batch):
-        weight = batch.get("sample_weight")
+        weight, rows = batch.get("sample_weight"), batch["rows"]
 
         def objective():
             pairs = videos.consecutive_pairs(
                 batch["x"],
-                self._noise_seed(0),
+                self._noise(0, rows),
                 batch.get("y"),
                 self.variable_dtype,
             )
@@ -467,9 +467,8 @@ class PixelHNN(GuardedVideoModel):
             )
             return loss + decay, loss, terms
 
-        rows = batch["present"] * tf.shape(batch["x"])[0]
         _, loss, terms = self._descend(objective, rows)
-        self._track_terms(loss, terms, batch["present"], weight)
+        self._track_terms(loss, terms, rows.present, weight)
 
     def _terms(self, x, after):
         """L_AE, L_CC and L_HNN, each [batch]."""

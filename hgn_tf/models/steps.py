@@ -1,5 +1,6 @@
 """What the trained models share: counted, repeatable and guarded steps."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +9,77 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hgn_tf import losses
+from hgn_tf import losses, replicas
 from hgn_tf.models.batches import STEP, Batch, CheckedModel
 
 _OVERFLOWED = "overflowed_steps"
+# Rows per batch of arrays that several machines evaluate.
+_EVALUATED_AT_ONCE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Where the rows of a replica stand in the batch of all replicas.
+
+    Attributes:
+      present: 0 where the rows do not count, else 1.
+      count: Number of rows that count here.
+      first: Number of rows that count on the replicas before.
+      total: Number of rows that count on all replicas.
+    """
+
+    present: int | tf.Tensor
+    count: tf.Tensor
+    first: int | tf.Tensor
+    total: tf.Tensor
+
+    @classmethod
+    def of(cls, part: tf.Tensor, present: int | tf.Tensor = 1) -> "Rows":
+        """Of a part of a batch, [rows, ...]; replicas tell each other."""
+        count = present * tf.shape(part)[0]
+        replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync == 1:
+            return cls(present, count, 0, count)
+        here = replica.replica_id_in_sync_group
+        counts = count * tf.one_hot(
+            here, replica.num_replicas_in_sync, dtype=count.dtype
+        )
+        counts = replica.all_reduce("sum", counts)
+        before = tf.cumsum(counts, exclusive=True)
+        return cls(present, count, before[here], tf.reduce_sum(counts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """Random numbers of a step, which do not depend on the replicas.
+
+    A row has the numbers that it would have in one process: those of the whole
+    batch are drawn, and the rows of this replica taken. So replicas draw other
+    numbers, and make the step that one process would make.
+
+    Attributes:
+      seed: Two integers.
+      rows: Rows of the replica; None for a batch that stands alone.
+    """
+
+    seed: tf.Tensor
+    rows: Rows | None = None
+
+    def draw(self, sample: Callable, shape: list, **kwargs) -> tf.Tensor:
+        """`sample(shape, seed)`, as `tf.random.stateless_normal` is called.
+
+        Args:
+          sample: One of TensorFlow's stateless functions.
+          shape: Shape of the draws, [rows, ...].
+          **kwargs: Further arguments of `sample`.
+        """
+        rows = self.rows
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1 or not rows:
+            return sample(shape, self.seed, **kwargs)
+        whole = sample([rows.total, *shape[1:]], self.seed, **kwargs)
+        # A row that does not count may stand behind the last one.
+        first = tf.minimum(rows.first, rows.total - shape[0])
+        return whole[first : first + shape[0]]
 
 
 class GuardedModel(CheckedModel):
@@ -19,10 +87,12 @@ class GuardedModel(CheckedModel):
 
     Its steps are counted, which saved models and checkpoints keep. The noise
     of a step depends on the seed and the number of steps alone, so a resumed
-    run is the same run. A step whose gradients are not finite changes nothing
-    but the count `dropped_steps`, so a NaN frame costs one step and not the
-    model. The means of an epoch leave out what is not finite. Those of an
-    evaluation do not, and a mean of nothing is NaN: a broken model shows.
+    run is the same run. On several devices or machines `fit` and `evaluate`
+    are as on one, on the batches of all. A step whose gradients are not finite
+    changes nothing but the count `dropped_steps`, so a NaN frame costs one
+    step and not the model. The means of an epoch leave out what is not finite.
+    Those of an evaluation do not, and a mean of nothing is NaN: a broken model
+    shows.
 
     Policies such as "mixed_float16" are those of the parts that see or draw
     pictures. States, energies and losses are in the precision of the weights.
@@ -31,8 +101,8 @@ class GuardedModel(CheckedModel):
     and counts in `overflowed_steps`.
 
     A model defines `_step(batch)`, which calls `_descend` and `_track`. The
-    batch is a dictionary with "x" and, if they are given, "y" and
-    "sample_weight"; "present" is 0 where its rows do not count, else 1.
+    batch is a dictionary with "x", "rows" and, if they are given, "y" and
+    "sample_weight".
 
     Args:
       seed: Seed of the training noise.
@@ -114,7 +184,69 @@ class GuardedModel(CheckedModel):
         """As `keras.Model.make_train_function`."""
         # Variables made in a trace would have it made twice.
         self._build_optimizer()
-        return super().make_train_function(force)
+        if not replicas.is_multi_worker(self.distribute_strategy):
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = self._on_workers(self.train_step)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Callable:
+        """As `keras.Model.make_test_function`."""
+        if not replicas.is_multi_worker(self.distribute_strategy):
+            return super().make_test_function(force)
+        if self.test_function is None or force:
+            self.test_function = self._on_workers(self.test_step)
+        return self.test_function
+
+    def _on_workers(self, step):
+        """Callable (iterator) -> logs, as Keras calls it in `fit`.
+
+        Keras's own takes the mean of the logs over their first axis, and a
+        number has none. The logs here are those of all replicas already.
+        """
+        strategy = self.distribute_strategy
+
+        @tf.autograph.experimental.do_not_convert
+        def several(iterator):
+            for _ in range(self.steps_per_execution):
+                logs = strategy.run(step, args=(iterator.get_next(),))
+            local = strategy.experimental_local_results
+            return {name: local(value)[0] for name, value in logs.items()}
+
+        if self.run_eagerly:
+            return several
+        return tf.function(several, reduce_retracing=True)
+
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        """Nothing: `_open` has built the model, and the losses are its own.
+
+        Keras would take the mean over replicas of their first batches, which
+        replicas of unlike numbers of rows do not have.
+        """
+
+    def _open(self, purpose, batch):
+        batch = super()._open(purpose, batch)
+        if not replicas.is_multi_worker(self.distribute_strategy):
+            return batch
+        if purpose == "predict":
+            raise ValueError(
+                "`predict` must be called in a process of its own, with the "
+                "saved model. Received: a model of several machines."
+            )
+        data = batch.x
+        if isinstance(data, tf.distribute.DistributedDataset):
+            return batch
+        if not isinstance(data, tf.data.Dataset):
+            if purpose == "fit":
+                raise ValueError(
+                    "On several machines `fit` must be given a "
+                    "tf.data.Dataset of the whole batches, in the same order "
+                    f"on each. Received: {type(data).__name__}."
+                )
+            parts = tuple(part for part in batch if part is not None)
+            data = tf.data.Dataset.from_tensor_slices(parts)
+            data = data.batch(_EVALUATED_AT_ONCE)
+        return Batch(replicas.spread(data, self.distribute_strategy))
 
     def save_own_variables(self, store: dict) -> None:
         """Writes the model's own weights; Keras asks for it."""
@@ -131,11 +263,11 @@ class GuardedModel(CheckedModel):
     def train_step(self, data) -> dict:
         batch = self._look(Batch.of(data), "fit", STEP)
         batch, present = self._with_a_row(batch)
-        run_steps(
-            lambda parts: self._step({**parts, "present": present}),
-            batch.parts(),
-            self.inner_steps,
-        )
+
+        def step(parts):
+            self._step({**parts, "rows": Rows.of(parts["x"], present)})
+
+        run_steps(step, batch.parts(), self.inner_steps)
         logs = {
             **self.get_metrics_result(),
             "dropped_steps": tf.identity(self.dropped_steps.value),
@@ -146,11 +278,12 @@ class GuardedModel(CheckedModel):
 
     def get_metrics_result(self) -> dict:
         """As `keras.Model.get_metrics_result`; a mean of nothing is NaN."""
-        means = {
-            tracker.name: _mean(tracker)
+        trackers = [
+            tracker
             for tracker in self.metrics
             if isinstance(tracker, keras.metrics.Mean)
-        }
+        ]
+        means = {x.name: mean for x, mean in zip(trackers, _means(trackers))}
         return {**super().get_metrics_result(), **means}
 
     @property
@@ -201,10 +334,19 @@ class GuardedModel(CheckedModel):
             aggregation="only_first_replica",
         )
 
-    def _noise_seed(self, purpose: int) -> tf.Tensor:
+    def _noise(self, purpose: int, rows: Rows | None) -> Noise:
+        """The noise of rows of a step, or that of a batch which is no part."""
+        if rows is None:
+            return Noise(self._noise_seed(purpose))
+        return Noise(self._noise_seed(purpose, 0), rows)
+
+    def _noise_seed(
+        self, purpose: int, replica: int | tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Two integers that differ by step, replica and purpose, 0 to 31."""
-        context = tf.distribute.get_replica_context()
-        replica = context.replica_id_in_sync_group if context else 0
+        if replica is None:
+            context = tf.distribute.get_replica_context()
+            replica = context.replica_id_in_sync_group if context else 0
         # The first two purposes lie beside each other: so older runs resume.
         group, place = divmod(purpose, 2)
         stream = tf.cast(2**12 * group + 2 * replica + place, tf.int64)
@@ -242,18 +384,19 @@ class GuardedModel(CheckedModel):
     def _descend(
         self,
         objective: Callable,
-        rows: int | tf.Tensor,
+        rows: Rows,
         and_then: Callable = lambda *more: None,
     ) -> tuple:
         """One step of the optimiser, counted, and left out if not finite.
 
         Args:
           objective: Callable () -> (loss, *more).
-          rows: Number of rows of this replica, which the loss is a mean of.
+          rows: Rows of this replica, which the loss is a mean of.
           and_then: Called with `more` when the step is made.
         Returns: what `objective` gave.
         """
         share = _share(rows)
+        counts = rows.count > 0
         averages = [w for w in self.part_weights if not w.trainable]
         before = [tf.identity(weight.value) for weight in averages]
         with tf.GradientTape() as tape:
@@ -271,21 +414,23 @@ class GuardedModel(CheckedModel):
             [tf.reduce_all(tf.math.is_finite(part)) for part in gradients]
         )
         for weight, old in zip(averages, before):
-            weight.assign(tf.where(finite & (rows > 0), weight.value, old))
+            weight.assign(tf.where(finite & counts, weight.value, old))
         overflowed = tf.constant(False)
         if self._scales_loss:
             # By the scale alone: bad data make the loss itself not finite.
             scale = tf.convert_to_tensor(self.optimizer.dynamic_scale)
             overflowed = ~finite & tf.math.is_finite(loss) & (scale > 1.0)
         dropped, overflowed = self._apply_if(
-            finite, overflowed, rows, gradients, lambda: and_then(*more)
+            finite, overflowed, counts, gradients, lambda: and_then(*more)
         )
         self.dropped_steps.assign_add(tf.cast(dropped, tf.int64))
         self.overflowed_steps.assign_add(tf.cast(overflowed, tf.int64))
         self.steps.assign_add(1)
         return loss, *more
 
-    def _apply_if(self, finite, overflowed, rows, gradients, and_then) -> tuple:
+    def _apply_if(
+        self, finite, overflowed, counts, gradients, and_then
+    ) -> tuple:
         """Applies gradients of the trainable variables, if all are finite.
 
         A step that is dropped changes neither weights nor optimiser; one that
@@ -294,7 +439,7 @@ class GuardedModel(CheckedModel):
         Args:
           finite: Whether they are.
           overflowed: Whether they are not by the scale of the loss.
-          rows: Number of rows of this replica.
+          counts: Whether this replica has a row that counts.
           gradients: One for each of `trainable_variables`.
           and_then: Called without arguments when the step is made.
         Returns: whether the step was dropped, and whether it overflowed.
@@ -326,7 +471,7 @@ class GuardedModel(CheckedModel):
             return ~finite & ~overflowed, overflowed
         # Replicas update together, so none can leave a step out alone: there
         # the bad gradients count as zero. One without rows has none.
-        bad = ~finite & ~overflowed & (rows > 0)
+        bad = ~finite & ~overflowed & counts
         both = tf.cast(tf.stack([bad, overflowed]), tf.int32)
         bad, overflows = tf.unstack(replica.all_reduce("sum", both))
         parts = [tf.where(finite, part, 0.0) for part in gradients]
@@ -370,23 +515,22 @@ def _share(rows):
 
     Keras sums the gradients of replicas, whose losses are means of their rows.
     """
-    replica = tf.distribute.get_replica_context()
-    if replica.num_replicas_in_sync == 1:
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return tf.constant(1.0)
-    rows = tf.cast(rows, tf.float32)
-    return rows / replica.all_reduce("sum", rows)
+    return tf.cast(rows.count, tf.float32) / tf.cast(rows.total, tf.float32)
 
 
-def _mean(tracker):
-    """The mean so far, over all replicas; NaN if nothing was counted."""
-    total, count = (
+def _means(trackers):
+    """The means so far, over all replicas; NaN if nothing was counted."""
+    sums = [
         tf.convert_to_tensor(part.value)
+        for tracker in trackers
         for part in (tracker.total, tracker.count)
-    )
+    ]
     replica = tf.distribute.get_replica_context()
     if replica and replica.num_replicas_in_sync > 1:
-        total, count = replica.all_reduce("sum", [total, count])
-    return total / count
+        sums = tf.unstack(replica.all_reduce("sum", tf.stack(sums)))
+    return [total / count for total, count in zip(sums[::2], sums[1::2])]
 
 
 def run_steps(step: Callable, data: Any, count: int) -> None:

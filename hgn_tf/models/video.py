@@ -19,7 +19,7 @@ from hgn_tf.models.batches import (
     has_values,
 )
 from hgn_tf.models.collapse import Collapse
-from hgn_tf.models.steps import GuardedModel
+from hgn_tf.models.steps import GuardedModel, Noise
 from hgn_tf.phase import Hamiltonian, PhaseState
 
 # Frames decoded at a time outside of training; bounds the memory of long
@@ -136,7 +136,7 @@ class GuardedVideoModel(GuardedModel):
 
     def __call__(self, x, *args, objective=False, **kwargs):
         if objective:
-            return super().__call__(x, *args, objective=True, **kwargs)
+            return super().__call__(x, *args, objective=objective, **kwargs)
         seen = LATER if tf.executing_eagerly() else STEP
         x = self._admit(Batch(x), "predict", seen).x
         return super().__call__(x, *args, **kwargs)
@@ -218,7 +218,7 @@ def num_pixels(video: tf.Tensor) -> int:
 
 
 def draw_times(
-    count: int, low: tf.Tensor, high: tf.Tensor, seed: tf.Tensor
+    count: int, low: tf.Tensor, high: tf.Tensor, noise: Noise
 ) -> tf.Tensor:
     """One frame from each of `count` equal parts of the frames low to high.
 
@@ -230,12 +230,12 @@ def draw_times(
       count: int. Number of frames per example.
       low: First frame of each example, whole numbers [batch].
       high: Last frame of each example, [batch].
-      seed: Two integers; the draws differ between examples.
+      noise: Noise of the draws, which differ between examples.
     Returns: int32 [batch, count].
     """
     low, high = (tf.cast(x, tf.float32)[:, tf.newaxis] for x in (low, high))
-    part = tf.range(count, dtype=tf.float32) + tf.random.stateless_uniform(
-        [tf.shape(low)[0], count], seed
+    part = tf.range(count, dtype=tf.float32) + noise.draw(
+        tf.random.stateless_uniform, [tf.shape(low)[0], count]
     )
     # A product may round up to the end of the last part.
     times = tf.minimum(tf.floor(low + part * (high - low + 1.0) / count), high)
@@ -297,7 +297,7 @@ def first_pair(x: np.ndarray | tf.Tensor, dtype: str = "float32") -> tf.Tensor:
 
 def consecutive_pairs(
     x: np.ndarray | tf.Tensor,
-    seed: tf.Tensor | None = None,
+    noise: Noise | None = None,
     change: np.ndarray | tf.Tensor | None = None,
     dtype: str = "float32",
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -306,8 +306,8 @@ def consecutive_pairs(
     Args:
       x: Videos [batch, time, height, width, channels], or vectors [batch,
         size].
-      seed: Two integers, for one pair of pairs drawn from each video; None
-        for all of them.
+      noise: Noise, for one pair of pairs drawn from each video; None for all
+        of them.
       change: Of vectors, the change to the next ones, [batch, size].
       dtype: str. Precision of the floats. Defaults to "float32".
     Returns: Two arrays [rows, 2, height, width, channels] or [batch, size].
@@ -316,9 +316,13 @@ def consecutive_pairs(
     if change is not None:
         return x, x + tf.cast(change, dtype)
     choices = x.shape[1] - 2
-    if seed is not None:
-        start = tf.random.stateless_uniform(
-            [tf.shape(x)[0]], seed, 0, choices, tf.int32
+    if noise is not None:
+        start = noise.draw(
+            tf.random.stateless_uniform,
+            [tf.shape(x)[0]],
+            minval=0,
+            maxval=choices,
+            dtype=tf.int32,
         )
         three = tf.gather(x, start[:, None] + tf.range(3), batch_dims=1)
         return three[:, :2], three[:, 1:]

@@ -294,3 +294,25 @@ def test_another_backend_is_refused_at_the_import(backend, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=f"KERAS_BACKEND.*: {backend}$"):
         import hgn_tf  # noqa: F401
+
+
+TF_CONFIG = '{"cluster": {"worker": ["127.0.0.1:1"]}, "task": {}}'
+
+
+@pytest.mark.parametrize(
+    "strategy, tf_config, message",
+    [
+        ("tpu", None, "`strategy` must be one of ['mirrored', 'multi_worker']"),
+        ("multi_worker", None, "TF_CONFIG, on each machine with its own index"),
+        ("multi_worker", "{", "Received: {"),
+        ("multi_worker", TF_CONFIG, f"Received: {TF_CONFIG}"),
+    ],
+)
+def test_a_strategy_that_cannot_be_is_refused(
+    strategy, tf_config, message, here, capsys, monkeypatch
+):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if tf_config is not None:
+        monkeypatch.setenv("TF_CONFIG", tf_config)
+    arguments = f"{TRAIN}--strategy {strategy}".split()
+    check_door(arguments, message, here, capsys)

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from hgn_tf import HGN, PhaseState, losses, networks
+from hgn_tf.models.steps import Noise
 from hgn_tf.models.video import cut_windows, draw_times
 
 FRAMES, SIZE = 5, 8
@@ -288,7 +289,9 @@ def test_drawn_frames_are_an_unbiased_estimate():
 @pytest.mark.parametrize("low, high", [(0, 0), (0, 9), (2, 4), (7, 9)])
 def test_drawn_times_are_uniform_from_low_to_high(low, high):
     batch, frames, count = 5000, 10, 4
-    drawn = draw_times(count, *np.full((2, batch), [[low], [high]]), [0, 0])
+    drawn = draw_times(
+        count, *np.full((2, batch), [[low], [high]]), Noise([0, 0])
+    )
     assert drawn.shape == (batch, count)
     shares = np.bincount(np.ravel(drawn), minlength=frames) / drawn.numpy().size
     index = np.arange(frames)
@@ -298,7 +301,7 @@ def test_drawn_times_are_uniform_from_low_to_high(low, high):
 
 
 def test_drawn_times_come_one_from_each_part():
-    drawn = draw_times(4, *np.full((2, 100), [[3], [14]]), [0, 0])
+    drawn = draw_times(4, *np.full((2, 100), [[3], [14]]), Noise([0, 0]))
     parts = (drawn.numpy() - 3) // 3
     np.testing.assert_array_equal(parts, np.tile(range(4), (100, 1)))
 

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from hgn_tf import HGN, PhaseState, integrators, losses, networks
+from hgn_tf.models.steps import Rows
 
 DT, LENGTH = 0.25, 12
 
@@ -153,8 +154,8 @@ def test_disagreement_is_that_of_the_rollout_and_the_window():
     model = make_model(2.0, num_windows=1)
     model.build((None, *videos.shape[1:]))
     video = tf.constant(videos)
-    found = model._objective(video)["agreement"]
-    path = model._training_path(video)
+    found = model._objective(video, Rows.of(video))["agreement"]
+    path = model._training_path(video, Rows.of(video))
     rolled = model.rollout(model.infer(videos), LENGTH - 1)
     # A window alone: what it infers at each time.
     inferred = [model.infer(videos[:, at : at + 2]) for at in range(LENGTH - 1)]
@@ -164,7 +165,7 @@ def test_disagreement_is_that_of_the_rollout_and_the_window():
         matches.append((ours, state))
     # The drawn times differ by example, so the spreads are of mixed times;
     # the numerators do not mix.
-    times = model._drawn_window_times(path, LENGTH)[0]
+    times = model._drawn_window_times(path, LENGTH, Rows.of(video))[0]
     q = np.array([matches[t][0].q[row] for row, t in enumerate(times)])
     p = np.array([matches[t][0].p[row] for row, t in enumerate(times)])
     q2 = np.array([matches[t][1].q[row] for row, t in enumerate(times)])
@@ -304,8 +305,8 @@ def test_path_from_a_random_anchor_is_the_path_from_the_first_frame():
     for model in (first, other):
         model.build((None, *videos.shape[1:]))
     times = tf.tile(tf.range(LENGTH)[None], [len(videos), 1])
-    ours = first._training_path(tf.constant(videos)).at(times)
-    path = other._training_path(tf.constant(videos))
+    ours = first._training_path(tf.constant(videos), Rows.of(videos)).at(times)
+    path = other._training_path(tf.constant(videos), Rows.of(videos))
     assert len(np.unique(path.anchor)) > 3
     for mine, theirs in zip(ours, path.at(times)):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
@@ -373,10 +374,11 @@ def test_windows_stand_wherever_they_have_frames_enough():
     )
     videos = tf.constant(make_videos(batch=1000))
     model.build((None, *videos.shape[1:]))
-    path = model._training_path(videos)
+    rows = Rows.of(videos)
+    path = model._training_path(videos, rows)
     # Frame 3 has the window -1 to 4, frame 11 has 7 to 12: five are inside.
     assert sorted(np.unique(path.anchor)) == list(range(3, 12))
-    forward, backward = model._drawn_window_times(path, LENGTH)
+    forward, backward = model._drawn_window_times(path, LENGTH, rows)
     assert set(forward.numpy()) <= set(range(3, 12))
     assert set(backward.numpy()) <= set(range(0, 9))
     for times in (forward, backward):
@@ -390,8 +392,8 @@ def test_frames_further_off_than_the_rollout_are_not_drawn():
         anchor="random", rollout_steps=3, num_decoded_frames=4, agreement=0.0
     )
     model.build((None, *videos.shape[1:]))
-    path = model._training_path(tf.constant(videos))
-    times = model._decoded_times(path, LENGTH).numpy()
+    path = model._training_path(tf.constant(videos), Rows.of(videos))
+    times = model._decoded_times(path, LENGTH, Rows.of(videos)).numpy()
     off = np.abs(times - path.anchor.numpy()[:, None])
     assert off.max() == 3
     assert times.min() == 0 and times.max() == LENGTH - 1

@@ -12,6 +12,7 @@ from hgn_tf import networks
 from hgn_tf.models.collapse import check_collapse
 from hgn_tf.models.hnn import HNN, DerivativeNet
 from hgn_tf.models.pixel_hnn import PixelHNN
+from hgn_tf.models.steps import Noise
 from hgn_tf.models.video import consecutive_pairs
 from hgn_tf.phase import PhaseState
 
@@ -134,13 +135,15 @@ def test_training_pairs_are_consecutive_and_drawn_anew():
     video = np.broadcast_to(
         np.arange(FRAMES)[:, None, None, None], (50, FRAMES, 2, 2, 1)
     ).astype(np.float32)
-    x, after = (each.numpy() for each in consecutive_pairs(video, [0, 1]))
+    x, after = (
+        each.numpy() for each in consecutive_pairs(video, Noise([0, 1]))
+    )
     assert x.shape == (50, 2, 2, 2, 1)
     np.testing.assert_array_equal(x[:, 1], x[:, 0] + 1)
     np.testing.assert_array_equal(after, x + 1)
     starts = x[:, 0, 0, 0, 0]
     assert set(starts) == set(range(FRAMES - 2))
-    other, _ = consecutive_pairs(video, [0, 2])
+    other, _ = consecutive_pairs(video, Noise([0, 2]))
     assert np.any(other[:, 0, 0, 0, 0] != starts)
 
 

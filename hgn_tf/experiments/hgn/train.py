@@ -5,8 +5,17 @@ import pathlib
 from collections.abc import Callable
 
 import keras
+import tensorflow as tf
 
-from hgn_tf import data, evaluation, files, presets, training, validation
+from hgn_tf import (
+    data,
+    evaluation,
+    files,
+    presets,
+    replicas,
+    training,
+    validation,
+)
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn.config import (
     Config,
@@ -29,8 +38,13 @@ def train(
     beam_options: str | None = None,
     verbose: int | str = "auto",
     progress: Callable[[str], None] = lambda line: None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> HGN | PixelHNN:
     """Makes the dataset if needed, then trains, or goes on where it was.
+
+    Of several workers the chief alone has the folder, measures the law, learns
+    the prior and saves the model. The others make the steps with it, and
+    return when the training has ended.
 
     Args:
       config: Settings of the run.
@@ -40,24 +54,35 @@ def train(
         process that makes the dataset.
       verbose: Verbosity of `model.fit`.
       progress: Callable that gets lines on what validation compares with.
+      strategy: Strategy of the devices, see `replicas.make_strategy`; None for
+        one device. It is no part of the run: a run may go on with another.
     Returns: The trained model, which is also in `model.keras`.
     Raises:
       ValueError: if the folder holds another run or other things, or the
         settings fit no model or not the dataset.
       BlockingIOError: if another process trains in the folder.
+      ConnectionError: if another worker is gone.
     """
+    strategy = strategy or tf.distribute.get_strategy()
+    chief = replicas.is_chief(strategy)
     builder = data.get_builder(config.dataset, data_dir)
-    runs.check_folder(config, run_dir)
+    if chief:
+        runs.check_folder(config, run_dir)
     check_config(config, builder)
+    replicas.check_batch(strategy, config.batch_size)
     data.prepare(builder, beam_options)
-    keras.utils.set_random_seed(config.seed)
-    model = make_model(config, builder)
+    with replicas.heeding_workers(strategy):
+        replicas.check_alike(strategy, config)
+        keras.utils.set_random_seed(config.seed)
+        with strategy.scope():
+            model = make_model(config, builder)
     dtype = _picture_dtype(model)
     if config.half_precision != "off":
         progress(f"encoder and decoder compute in {dtype}")
-    # Only now: settings that make no model must not take the folder.
-    run_dir.mkdir(parents=True, exist_ok=True)
-    files.write_json(run_dir / "config.json", dataclasses.asdict(config))
+    if chief:
+        # Only now: settings that make no model must not take the folder.
+        run_dir.mkdir(parents=True, exist_ok=True)
+        files.write_json(run_dir / "config.json", dataclasses.asdict(config))
     held_out = (
         data.load_split(builder, "validation", 64).video
         if "validation" in builder.info.splits
@@ -68,7 +93,7 @@ def train(
         truth = validation.load_truth(builder)
     elif held_out is not None and not data.has_truth(builder):
         truth = validation.recorded_truth(held_out, model.num_inference_frames)
-    if truth is not None:
+    if truth is not None and chief:
         law.append(validation.LawValidation(truth))
         yardsticks = validation.yardsticks(truth, data.mean_image(builder))
         progress(
@@ -93,9 +118,10 @@ def train(
             notes={"picture_dtype": dtype},
             validation_data=held_out,
         )
-        if isinstance(model, HGN):
+        if chief and isinstance(model, HGN):
             _learn_prior(model, builder, progress)
-    runs.save_model(model, run_dir)
+    if chief:
+        runs.save_model(model, run_dir)
     return model
 
 

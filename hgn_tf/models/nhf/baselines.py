@@ -452,10 +452,9 @@ class NormalizingFlow(GuardedModel):
         return admit_points(batch, purpose, seen, dim, self.compute_dtype)
 
     def _step(self, batch):
-        x, weight = batch["x"], batch.get("sample_weight")
-        rows = batch["present"] * tf.shape(x)[0]
+        x, weight, rows = batch["x"], batch.get("sample_weight"), batch["rows"]
         (loss,) = self._descend(lambda: (self._loss(x, weight),), rows)
-        self._track((self._loss_tracker, loss), rows=rows)
+        self._track((self._loss_tracker, loss), rows=rows.count)
 
 
 def _start(index):

@@ -595,19 +595,18 @@ class NHF(GuardedModel):
         return self.state_prior.sample(n, draw_seed(seed))
 
     def _step(self, batch):
-        x, weight = batch["x"], batch.get("sample_weight")
-        rows = batch["present"] * tf.shape(x)[0]
+        x, weight, rows = batch["x"], batch.get("sample_weight"), batch["rows"]
 
         def update_gecos(terms, _):
             for geco, value in terms:
-                geco.update(value, None, batch["present"])
+                geco.update(value, None, rows.present)
 
         loss, _, means = self._descend(
             lambda: self._objective(x, weight, purpose=0),
             rows,
             update_gecos,
         )
-        self._track_means(loss, means, rows, weight)
+        self._track_means(loss, means, rows.count, weight)
 
     def _track_means(self, loss, means, rows, weight, training=True):
         self._track(
@@ -627,7 +626,7 @@ class NHF(GuardedModel):
         # Keras hands arrays on as float32.
         q = tf.cast(q, self.compute_dtype)
         shape = tf.concat([[self.num_samples], tf.shape(q)], axis=0)
-        noise = self._noise(shape, purpose, batch)
+        noise = self._draw_noise(shape, purpose, batch)
         weighed = self._weigh(q, noise, training=purpose == 0)
         loss = -tf.reduce_mean(weighed.log_weight)
         if weight is not None:
@@ -651,7 +650,7 @@ class NHF(GuardedModel):
         prior = self.state_prior.distributions[1]
         return weighed.log_momentum - prior.log_prob(p)
 
-    def _noise(self, shape, purpose, batch=0):
+    def _draw_noise(self, shape, purpose, batch=0):
         batch = tf.stack([tf.constant(0, tf.int64), tf.cast(batch, tf.int64)])
         seed = self._noise_seed(purpose) + batch
         return tf.random.stateless_normal(shape, seed, dtype=self.compute_dtype)

@@ -1,0 +1,247 @@
+"""Several devices and machines make the steps that one process would make.
+
+What trains is in `workers.py`, whose processes have TensorFlow of their own.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hgn_tf import replicas, training
+from hgn_tf.models.steps import Noise, Rows
+from hgn_tf.replicas import Cluster, meet, read_cluster
+from tests.workers import KILLED_AT, PER_EPOCH, STEPS, free_ports
+
+COSTS = {"wall_seconds", "cpu_seconds", "peak_memory_mb"}
+TWO = ["10.0.0.1:2222", "10.0.0.2:2222"]
+
+
+def tf_config(cluster, kind="worker", index=0):
+    return json.dumps(
+        {"cluster": cluster, "task": {"type": kind, "index": index}}
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.workers", str(folder)],
+        cwd=request.config.rootpath,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, (done.stderr[-3000:], logs(folder))
+    return folder
+
+
+def logs(folder):
+    return {path.name: path.read_text() for path in folder.rglob("*.txt")}
+
+
+def statuses(folder):
+    names = ("alone", "mirrored", "killed 0", "killed 1", "again 0", "again 1")
+    return dict(zip(names, json.loads((folder / "statuses.json").read_text())))
+
+
+def weights(folder):
+    """Those that each process had in the end."""
+    return [
+        [np.asarray(array) for array in np.load(path).values()]
+        for path in sorted(folder.glob("weights-*.npz"))
+    ]
+
+
+@pytest.mark.parametrize("name, count", [("mirrored", 1), ("workers", 2)])
+def test_replicas_end_at_the_weights_of_one_process(trained, name, count):
+    """Draws and spreads are those of the whole batch, so rounding is left.
+
+    It is 1e-7 of a number per step, and grows by what the steps amplify.
+    """
+    found = weights(trained / name)
+    assert len(found) == count, logs(trained)
+    (alone,) = weights(trained / "alone")
+    for each in found:
+        for ours, theirs in zip(each, alone, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["mirrored", "workers"])
+def test_replicas_log_what_one_process_logs(trained, name):
+    """Means, and of workers scores of 5 videos, over all rows once."""
+    ours, theirs = (
+        training.read_log(trained / run / "run" / "log.csv")
+        for run in (name, "alone")
+    )
+    assert [row["epoch"] for row in ours] == ["0", "1", "2"]
+    for mine, other in zip(ours, theirs):
+        scores = {key for key, x in mine.items() if x and "val_" in key}
+        assert scores or name == "mirrored" or mine["epoch"] == "0"
+        for key in {key for key, x in mine.items() if x} - COSTS:
+            expected = pytest.approx(float(other[key]), rel=2e-3, abs=1e-4)
+            assert float(mine[key]) == expected, key
+        assert float(mine["dropped_steps"]) == 0
+
+
+def test_a_killed_worker_ends_the_other_with_one_line(trained):
+    ends = statuses(trained)
+    assert (ends["killed 0"], ends["killed 1"]) == (2, -9)
+    text = (trained / "workers" / "killed-0.txt").read_text()
+    (line,) = (x for x in text.splitlines() if x.startswith("hgn-tf: "))
+    assert "All workers must stay until the end" in line
+    assert "Traceback" not in text
+
+
+def test_workers_that_are_started_again_go_on(trained):
+    """From the last checkpoint, which the chief has and tells of."""
+    ends = statuses(trained)
+    assert (ends["again 0"], ends["again 1"]) == (0, 0)
+    # The run that was killed left the epochs before, and no more.
+    assert 0 < KILLED_AT // PER_EPOCH < STEPS // PER_EPOCH
+    names = [
+        path.name for path in training.checkpoints(trained / "workers" / "run")
+    ]
+    assert names == ["000002.keras", "000003.keras"]
+
+
+def test_the_chief_alone_writes_files(trained):
+    assert not (trained / "workers" / "of_a_worker").exists()
+
+
+@pytest.mark.parametrize(
+    "text, place",
+    [
+        (tf_config({"worker": TWO}), 0),
+        (tf_config({"worker": TWO}, index=1), 1),
+        (tf_config({"chief": TWO[:1], "worker": TWO[1:]}), 1),
+        (tf_config({"chief": TWO[:1], "worker": TWO[1:]}, "chief"), 0),
+    ],
+)
+def test_tf_config_names_the_workers_and_this_one(text, place):
+    assert read_cluster(text) == Cluster(tuple(TWO), place)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "{",
+        "[]",
+        "{}",
+        tf_config({"worker": TWO}, index=2),
+        tf_config({"worker": TWO}, index=-1),
+        tf_config({"worker": TWO}, index="0"),
+        tf_config({"worker": TWO}, "chief"),
+        tf_config({"worker": TWO[:1]}),
+        tf_config({"worker": [TWO[0], TWO[0]]}, index=1),
+        tf_config({"worker": ["10.0.0.1", "10.0.0.2"]}),
+        tf_config({"worker": TWO, "ps": ["10.0.0.3:2222"]}),
+        tf_config({"worker": "10.0.0.1:2222"}),
+    ],
+)
+def test_tf_config_of_no_two_workers_is_refused(text):
+    with pytest.raises(ValueError, match="TF_CONFIG.*Received: "):
+        read_cluster(text)
+
+
+def test_a_strategy_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="`strategy` must be one of .*'tpu'"):
+        replicas.make_strategy("tpu")
+
+
+def test_a_batch_that_replicas_cannot_share_is_refused():
+    strategy = type("Three", (), {"num_replicas_in_sync": 3})
+    replicas.check_batch(strategy, 12)
+    with pytest.raises(ValueError, match="multiple of 3.*10; .*batch_size=12"):
+        replicas.check_batch(strategy, 10)
+
+
+def meet_all(*clusters, seconds=5.0):
+    """What each of some processes, here threads, met with."""
+    met = [None] * len(clusters)
+
+    def one(place):
+        try:
+            meet(clusters[place], seconds)
+        except Exception as error:
+            met[place] = error
+
+    threads = [
+        threading.Thread(target=one, args=(place,))
+        for place in range(len(clusters))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return met
+
+
+def addresses(count):
+    return tuple(f"127.0.0.1:{port}" for port in free_ports(count))
+
+
+def test_workers_wait_until_all_are_there():
+    here = addresses(3)
+    assert (
+        meet_all(*(Cluster(here, index) for index in (2, 1, 0))) == [None] * 3
+    )
+
+
+@pytest.mark.parametrize("index, missing", [(0, "worker 1"), (1, "the chief")])
+def test_a_worker_that_never_comes_is_named(index, missing):
+    (error,) = meet_all(Cluster(addresses(2), index), seconds=0.5)
+    assert isinstance(error, TimeoutError)
+    assert f"no sign of {missing}" in str(error)
+
+
+def test_workers_of_another_cluster_are_refused():
+    here = addresses(2)
+    other = (here[0], "127.0.0.1:1")
+    errors = meet_all(Cluster(here, 0), Cluster(other, 1))
+    for error in errors:
+        assert isinstance(error, ValueError)
+        assert "must name the same workers" in str(error)
+
+
+def test_strangers_at_the_chief_are_not_counted():
+    """Nor a worker that has gone again."""
+    here = addresses(2)
+    waiting = threading.Thread(target=meet_all, args=(Cluster(here, 0),))
+    waiting.start()
+    host, port = here[0].split(":")
+    for words in (b"GET / HTTP/1.0\n\n", b"hgn-tf 1\n", b"\xff" * 10):
+        for _ in range(100):
+            try:
+                guest = socket.create_connection((host, int(port)))
+                break
+            except OSError:
+                continue
+        guest.sendall(words)
+        guest.close()
+    assert waiting.is_alive()
+    assert meet_all(Cluster(here, 1)) == [None]
+    waiting.join()
+
+
+def test_rows_of_a_batch_have_their_noise_in_any_part(monkeypatch):
+    """So replicas draw other numbers, and those of one process."""
+    seed = tf.constant([3, 4], tf.int64)
+    sample = tf.random.stateless_normal
+    whole = Noise(seed).draw(sample, [5, 2])
+    two = type("Two", (), {"num_replicas_in_sync": 2})
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: two)
+    parts = [
+        Noise(seed, Rows(1, count, first, 5)).draw(sample, [count, 2])
+        for first, count in ((0, 3), (3, 2))
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    # A replica without rows has one that does not count.
+    assert Noise(seed, Rows(0, 0, 5, 5)).draw(sample, [1, 2]).shape == (1, 2)
