@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-WARM, STEPS, BATCH = 5, 20, 32
+WARM, STEPS, BATCH = 3, 12, 32
 
 
 def measure(strategy):

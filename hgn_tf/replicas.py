@@ -334,6 +334,7 @@ def meet(cluster: Cluster, seconds: float = _WAIT) -> None:
 
 
 def _knock(cluster, until, seconds):
+    _door(cluster, until).close()
     host, _, port = cluster.addresses[0].rpartition(":")
     hello = _HELLO + json.dumps(cluster).encode("utf-8") + b"\n"
     while (left := until - time.monotonic()) > 0:
@@ -409,8 +410,11 @@ def _stays(guest):
 
 
 def _door(cluster, until):
-    """The chief's address, once a run that is ending there has left it."""
-    port = int(cluster.addresses[0].rpartition(":")[2])
+    """The own address, once a run that is ending there has left it.
+
+    TensorFlow would share it with that run, and get what is meant for it.
+    """
+    port = int(cluster.addresses[cluster.index].rpartition(":")[2])
     until = min(until, time.monotonic() + _FREED)
     while True:
         try:
@@ -419,7 +423,7 @@ def _door(cluster, until):
             if time.monotonic() > until:
                 raise OSError(
                     error.errno,
-                    "The chief's port must be free. Received: "
+                    "The port of a worker must be free. Received: "
                     f"{port}, {error.strerror}; choose another in TF_CONFIG",
                 ) from error
             time.sleep(0.5)

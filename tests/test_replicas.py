@@ -202,6 +202,17 @@ def test_a_worker_that_never_comes_is_named(index, missing):
     assert f"no sign of {missing}" in str(error)
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_port_of_a_worker_must_be_free(index, monkeypatch):
+    """TensorFlow would share it with a run that is ending there."""
+    monkeypatch.setattr(replicas, "_FREED", 0.0)
+    here = addresses(2)
+    port = int(here[index].split(":")[1])
+    with socket.create_server(("", port)):
+        with pytest.raises(OSError, match=f"must be free. Received: {port},"):
+            meet(Cluster(here, index), seconds=5.0)
+
+
 def test_workers_of_another_cluster_are_refused():
     here = addresses(2)
     other = (here[0], "127.0.0.1:1")

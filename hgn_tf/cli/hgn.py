@@ -1,6 +1,7 @@
 """The commands of videos: data, HGN and pixel HNN, table 1, figures."""
 
 import argparse
+import functools
 import math
 import pathlib
 import re
@@ -319,7 +320,9 @@ def _train(options):
     dataset, budget = options.dataset, options.budget or _BUDGET
     own_settings = _own_settings(options)
     # TensorFlow must have done nothing before.
-    strategy = replicas.make_strategy(options.strategy, print)
+    strategy = replicas.make_strategy(
+        options.strategy, functools.partial(print, flush=True)
+    )
     known = dataset.partition("/")[0] in (*data.DATASETS, "video_folder")
     if not known and pathlib.Path(dataset).exists():
         budget = options.budget or _OWN_BUDGET
