@@ -51,11 +51,11 @@ class Cluster(NamedTuple):
 
     Attributes:
       addresses: "host:port" of every worker, the chief's first.
-      index: Place of this process among them.
+      place: Place of this process among them.
     """
 
     addresses: tuple[str, ...]
-    index: int
+    place: int
 
 
 def make_strategy(
@@ -243,8 +243,8 @@ def check_alike(strategy: tf.distribute.Strategy, settings: Any) -> None:
 
     if (_sum(strategy, place) != own).any():
         raise ValueError(
-            "All workers must be started by the same command, on the same "
-            f"version. Received: other settings than {settings} on another."
+            "All workers must be started by the same command. Received: other "
+            f"settings than {settings} on another."
         )
 
 
@@ -291,8 +291,8 @@ def _multi_worker(progress):
     cluster = read_cluster(os.environ.get("TF_CONFIG"))
     count = len(cluster.addresses)
     progress(
-        f"worker {cluster.index} of {count} ({cluster.addresses[cluster.index]}"
-        f"{', the chief' if cluster.index == 0 else ''}): waiting for all"
+        f"worker {cluster.place} of {count} ({cluster.addresses[cluster.place]}"
+        f"{', the chief' if cluster.place == 0 else ''}): waiting for all"
     )
     meet(cluster)
     progress(
@@ -327,7 +327,7 @@ def meet(cluster: Cluster, seconds: float = _WAIT) -> None:
       ValueError: if their TF_CONFIG name other workers.
     """
     until = time.monotonic() + seconds
-    if cluster.index:
+    if cluster.place:
         _knock(cluster, until, seconds)
     else:
         _await(cluster, until, seconds)
@@ -414,7 +414,7 @@ def _door(cluster, until):
 
     TensorFlow would share it with that run, and get what is meant for it.
     """
-    port = int(cluster.addresses[cluster.index].rpartition(":")[2])
+    port = int(cluster.addresses[cluster.place].rpartition(":")[2])
     until = min(until, time.monotonic() + _FREED)
     while True:
         try:

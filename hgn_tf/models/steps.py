@@ -115,6 +115,9 @@ class GuardedModel(CheckedModel):
         is one step of the optimiser, all in one compiled call.
     """
 
+    train_function: Callable | None
+    test_function: Callable | None
+
     def __init__(self, seed: int = 0, **kwargs):
         # Keras would round videos to half precision before `call` sees them.
         super().__init__(autocast=False, **kwargs)
@@ -215,7 +218,9 @@ class GuardedModel(CheckedModel):
 
         if self.run_eagerly:
             return several
-        return tf.function(several, reduce_retracing=True)
+        compiled = tf.function(several, reduce_retracing=True)
+        # A plain function, as Keras's own: TensorBoard looks into others.
+        return lambda iterator: compiled(iterator)
 
     def _maybe_symbolic_build(self, *args, **kwargs):
         """Nothing: `_open` has built the model, and the losses are its own.

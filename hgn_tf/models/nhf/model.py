@@ -269,7 +269,7 @@ class NHF(GuardedModel):
     def call(self, q: tf.Tensor, training: bool = False) -> NHFOutput:
         q = tf.cast(q, self.compute_dtype)
         shape = tf.concat([[1], tf.shape(q)], axis=0)
-        weighed = self._weigh(q, self._noise(shape, 1), training)
+        weighed = self._weigh(q, self._draw_noise(shape, 1), training)
         return NHFOutput(
             split_state(weighed.start[0]),
             split_state(weighed.end[0]),
