@@ -164,7 +164,7 @@ def fork_workers(folder, log, kill_in=None):
     return pids
 
 
-def wait(pids, seconds=400):
+def wait(pids, seconds=1200):
     """The statuses of processes, which are killed when time is up."""
     until, statuses = time.monotonic() + seconds, {}
     while set(statuses) != set(pids):
