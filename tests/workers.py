@@ -1,12 +1,13 @@
 """What `test_replicas` runs in processes of their own, forked from one.
 
-Each trains the same small model to the end: alone, over two devices, over two
-workers of which one is killed, and over two workers that go on from there.
+Each trains the same small model: alone, over two devices, and over two workers
+that go on from a checkpoint and of which one is killed in the end.
 """
 
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ import tensorflow as tf
 from hgn_tf import HGN, losses, networks, replicas, training
 from hgn_tf.experiments.runs import is_mistake
 
-STEPS, PER_EPOCH, KILLED_AT = 6, 2, 5
+STEPS, PER_EPOCH = 6, 3
 FRAMES, SIZE = 8, 8
 VIDEO = np.random.default_rng(0).random((12, FRAMES, SIZE, SIZE, 1), np.float32)
 # Rows of one batch after another: of 5 replicas have 3 and 2, of 1 one of
@@ -84,30 +85,43 @@ class KillIn(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train(folder, strategy=None, kill_in=None, scored=True):
-    """Trains in `folder`/run, with scores or without, and writes weights."""
+def train(folder, strategy=None, kill=None):
+    """Trains in `folder`/run and writes weights; then a worker is killed.
+
+    Args:
+      folder: Where files go.
+      strategy: Name of the strategy.
+      kill: Of workers, whether this one is killed in the epoch after that.
+    """
     if strategy == "mirrored":
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0],
             [tf.config.LogicalDeviceConfiguration()] * 2,
         )
     made = replicas.make_strategy(strategy, print)
+    chief = replicas.is_chief(made)
     # Only the chief's numbers count: they are told to the other.
-    keras.utils.set_random_seed(3 + 10 * (not replicas.is_chief(made)))
+    keras.utils.set_random_seed(3 if chief else 13)
     with made.scope():
         model = make_model()
-    training.fit(
-        model,
-        batches,
-        folder / ("run" if replicas.is_chief(made) else "of_a_worker"),
-        STEPS,
-        PER_EPOCH,
-        callbacks=() if kill_in is None else (KillIn(kill_in),),
-        verbose=0,
-        validation_data=VIDEO[:5] if scored else None,
-    )
+
+    def fit(num_steps, callbacks=()):
+        training.fit(
+            model,
+            batches,
+            folder / ("run" if chief else "of_a_worker"),
+            num_steps,
+            PER_EPOCH,
+            callbacks=callbacks,
+            verbose=0,
+            validation_data=None if strategy == "mirrored" else VIDEO[:5],
+        )
+
+    fit(STEPS)
     arrays = [keras.ops.convert_to_numpy(x) for x in model.weights]
     np.savez(folder / f"weights-{os.getpid()}.npz", *arrays)
+    if kill is not None:
+        fit(STEPS + PER_EPOCH, (KillIn(STEPS + 1),) if kill else ())
 
 
 def fork(work, log, **environment):
@@ -145,19 +159,16 @@ def free_ports(count):
     return ports
 
 
-def fork_workers(folder, log, kill_in=None):
+def fork_workers(folder):
     """Two workers on the loopback address; the second is the one to die."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     pids = []
     for index in range(2):
-        kill = kill_in if index else None
         task = {"type": "worker", "index": index}
         pids.append(
             fork(
-                lambda kill=kill: train(
-                    folder, "multi_worker", kill, scored=kill_in is None
-                ),
-                folder / f"{log}-{index}.txt",
+                lambda kill=index == 1: train(folder, "multi_worker", kill),
+                folder / f"worker-{index}.txt",
                 TF_CONFIG=json.dumps({"cluster": cluster, "task": task}),
             )
         )
@@ -180,20 +191,22 @@ def wait(pids, seconds=1200):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
-    folders = {name: folder / name for name in ("alone", "mirrored", "workers")}
-    for each in folders.values():
+    alone, mirrored, workers = (
+        folder / name for name in ("alone", "mirrored", "workers")
+    )
+    for each in (alone, mirrored, workers):
         each.mkdir()
-    first = [
-        fork(lambda: train(folders["alone"]), folder / "alone.txt"),
-        fork(
-            lambda: train(folders["mirrored"], "mirrored", scored=False),
-            folder / "mirrored.txt",
-        ),
-        *fork_workers(folders["workers"], "killed", KILLED_AT),
-    ]
-    killed = wait(first)
-    again = wait(fork_workers(folders["workers"], "again"))
-    (folder / "statuses.json").write_text(json.dumps([*killed, *again]))
+    statuses = wait(
+        [
+            fork(lambda: train(alone), alone / "log.txt"),
+            fork(lambda: train(mirrored, "mirrored"), mirrored / "log.txt"),
+        ]
+    )
+    # The workers go on from where one process was after the first epoch.
+    shutil.copytree(alone / "run", workers / "run")
+    training.checkpoints(workers / "run")[-1].unlink()
+    statuses += wait(fork_workers(workers))
+    (folder / "statuses.json").write_text(json.dumps(statuses))
 
 
 if __name__ == "__main__":
