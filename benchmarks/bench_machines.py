@@ -12,6 +12,12 @@ import subprocess
 import sys
 import time
 
+# Those of a process that is measured.
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+}
 WARM, STEPS, BATCH = 3, 12, 32
 
 
@@ -69,7 +75,7 @@ def run(strategy, environments):
     processes = [
         subprocess.Popen(
             [sys.executable, __file__, strategy],
-            env={**os.environ, **environment},
+            env={**os.environ, **ENVIRONMENT, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -46,6 +46,7 @@ from hgn_tf import (
     phase,
     presets,
     prior,
+    replicas,
 )
 from hgn_tf.integrators import rollout
 from hgn_tf.models.hgn import HGN
@@ -96,6 +97,7 @@ __all__ = [
     "phase",
     "presets",
     "prior",
+    "replicas",
     "rollout",
     "training",
     "validation",
