@@ -106,6 +106,12 @@ def test_a_killed_worker_ends_the_other_with_one_line(trained):
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_workers_of_two_commands_are_told_so_all_of_them(trained, index):
+    text = (trained / "workers" / f"worker-{index}.txt").read_text()
+    assert "All workers must be started by the same command" in text
+
+
 def test_the_chief_alone_writes_files(trained):
     assert not (trained / "workers" / "of_a_worker").exists()
 

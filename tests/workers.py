@@ -100,6 +100,12 @@ def train(folder, strategy=None, kill=None):
         )
     made = replicas.make_strategy(strategy, print)
     chief = replicas.is_chief(made)
+    replicas.check_alike(made, "one command")
+    if kill is not None:
+        try:
+            replicas.check_alike(made, f"chief: {chief}")
+        except ValueError as error:
+            print(error)
     # Only the chief's numbers count: they are told to the other.
     keras.utils.set_random_seed(3 if chief else 13)
     with made.scope():
