@@ -63,7 +63,7 @@ def check_count(
             f"`{name}` must be known before a graph runs. Received: {count}."
         )
     try:
-        number = operator.index(count)  # type: ignore[arg-type]
+        number = operator.index(count)
     except TypeError:
         number = 0
     if number < 1:
