@@ -36,6 +36,7 @@ INSTALL = [
     "jinja2>=3.1",
 ]
 NHF = ["tensorflow-probability[tf]==0.25.0"]
+REAL = ["scikit-learn>=1.4"]  # Its data, and its mixture of Gaussians.
 VIDEO = ["av>=12"]  # PyAV's wheels have FFmpeg in them.
 RUFF = ["ruff==0.17.6"]  # The same version in .pre-commit-config.yaml.
 TYPES = ["mypy==2.4.1"]
@@ -50,7 +51,7 @@ DOCS = [
 NOTEBOOKS = [*NHF, *VIDEO, "jupytext", "ipykernel", "nbmake"]
 # mlcroissant is for the command `tfds`, which does not start without both.
 BEAM = ["apache-beam>=2.77", "mlcroissant"]
-TEST = [*NOTEBOOKS, *BEAM, "pytest>=8", "pytest-xdist>=3", "dill"]
+TEST = [*NOTEBOOKS, *BEAM, *REAL, "pytest>=8", "pytest-xdist>=3", "dill"]
 
 setuptools.setup(
     name="hgn-tf",
@@ -84,6 +85,7 @@ setuptools.setup(
     install_requires=INSTALL,
     extras_require={
         "nhf": NHF,
+        "real": REAL,
         "video": VIDEO,
         "tensorboard": ["tensorboard"],
         "beam": BEAM,

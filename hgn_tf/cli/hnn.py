@@ -45,8 +45,13 @@ def _table(options):
 def use_one_thread() -> None:
     """For networks too small to share: a second thread waits, and is paid for.
 
-    TensorFlow reads this when it starts. On two cores the baseline of the
-    spring took 9.6 CPU-s instead of 12.8, and no more time.
+    TensorFlow and BLAS read this when they start. On two cores the baseline
+    of the spring took 9.6 CPU-s instead of 12.8, and no more time.
     """
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    for name in (
+        "TF_NUM_INTRAOP_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+    ):
         os.environ.setdefault(name, "1")

@@ -37,12 +37,18 @@ def add(
     )
     sub.add_argument("--results", type=pathlib.Path, default="results")
 
+    sub = table("nhf_real", _real, "NHF and others on scikit-learn's data")
+    sub.add_argument("--datasets", nargs="+", help="all if left out")
+    sub.add_argument("--models", nargs="+", help="all if left out")
+    sub.add_argument("--folds", type=int, default=5, help="how many of five")
+    sub.add_argument("--results", type=pathlib.Path, default="results")
+
 
 def _check_probability():
     """TensorFlow Probability is an extra, which only these commands need."""
     if importlib.util.find_spec("tensorflow_probability") is None:
         raise ImportError(
-            "`hgn-tf fit` and `hgn-tf table nhf` need TensorFlow Probability: "
+            "`hgn-tf fit` and the tables of NHF need TensorFlow Probability: "
             "pip install 'hgn-tf[nhf]'."
         )
 
@@ -65,6 +71,17 @@ def _table(options):
         progress=print,
     )
     print(f"\n{tables}wrote {options.results / f'{name}.md'}")
+
+
+def _real(options):
+    use_one_thread()
+    _check_probability()
+    from hgn_tf.experiments.nhf.real import make_tables
+
+    tables = make_tables(
+        options.datasets, options.folds, options.models, options.results
+    )
+    print(f"\n{tables}wrote {options.results / 'nhf_real.md'}")
 
 
 def _fit(options):

@@ -26,6 +26,8 @@ from hgn_tf.cli import main
         (["table", "hgn", "--systems", "springs"], "springs"),
         (["table", "hnn", "--tasks", "mass_sprung"], "mass_sprung"),
         (["table", "nhf", "--models", "glow"], "glow"),
+        (["table", "nhf_real", "--datasets", "iris"], "iris"),
+        (["table", "nhf_real", "--folds", "6"], "Received: 5"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, capsys):
@@ -34,7 +36,9 @@ def test_a_mistake_is_one_line(arguments, message, capsys):
     assert line.startswith("hgn-tf: ") and message in line
 
 
-@pytest.mark.parametrize("command", [["fit", "rings"], ["table", "nhf"]])
+@pytest.mark.parametrize(
+    "command", [["fit", "rings"], ["table", "nhf"], ["table", "nhf_real"]]
+)
 def test_without_probability_it_says_what_to_install(
     command, monkeypatch, capsys
 ):

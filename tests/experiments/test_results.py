@@ -11,6 +11,7 @@ from hgn_tf.experiments.hgn import table as hgn_table
 from hgn_tf.experiments.hnn import config as hnn_config
 from hgn_tf.experiments.hnn import table as hnn_table
 from hgn_tf.experiments.nhf import config as nhf_config
+from hgn_tf.experiments.nhf import real as nhf_real
 from hgn_tf.experiments.nhf import table as nhf_table
 
 RESULTS = pathlib.Path(__file__).parent.parent.parent / "results"
@@ -48,6 +49,10 @@ def nhf(name):
     return nhf_table.format_tables(results, name) + "\n"
 
 
+def real():
+    return nhf_real.format_tables(nhf_real.read_results(RESULTS)) + "\n"
+
+
 @pytest.mark.parametrize(
     "name, text",
     [
@@ -57,6 +62,7 @@ def nhf(name):
         ("hnn_table", hnn),
         ("nhf_table", lambda: nhf("nhf_table")),
         ("nhf_study", lambda: nhf("nhf_study")),
+        ("nhf_real", real),
     ],
 )
 def test_tables_are_what_the_results_give(name, text):
@@ -76,6 +82,19 @@ def hnn_runs():
     return found + runs.list_runs(pixels, 1, hnn_config.make_config)
 
 
+def real_runs():
+    """Those that are done: of the others the table has empty cells."""
+    found = runs.read_results(RESULTS / "nhf_real", nhf_real.Config, ("seed",))
+    return [
+        runs.Run(
+            result.dataset,
+            result.model,
+            nhf_real.make_config(result.dataset, result.model, result.seed),
+        )
+        for result in found
+    ]
+
+
 @pytest.mark.parametrize(
     "name, rows",
     [
@@ -84,6 +103,7 @@ def hnn_runs():
         ("hnn_table", hnn_runs),
         ("nhf_table", lambda: nhf_table.list_runs(None, 3, None, "nhf_table")),
         ("nhf_study", lambda: nhf_table.list_runs(None, 1, None, "nhf_study")),
+        ("nhf_real", real_runs),
     ],
 )
 def test_a_table_has_nothing_left_to_run(name, rows):
