@@ -73,6 +73,15 @@ VARIANTS = {
         # At 1e-2 the gap on rings was 0.22, at 3.5e-2 0.35; at 2e-2 it is 0.13
         # to 0.24, as the first weights fall out.
         learning_rate=2e-2,
+        # Edges want long, narrow bumps, and momenta that jump at them; moons
+        # were a little worse with both.
+        changes={
+            "checkerboard": {
+                "num_hamiltonians": 24,
+                "energy": "ovals",
+                "posterior": "flow",
+            }
+        },
     ),
     # One H with K = |p|^2 / 2 over 4 steps: its V has minima at the modes.
     "nhf_fixed_kinetic": Variant(
