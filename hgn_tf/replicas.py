@@ -207,10 +207,16 @@ def follow_chief(
     values = [np.asarray(variable.value.numpy()) for variable in variables]
     values.append(np.asarray(epoch, np.int64))
     kinds = sorted({value.dtype.name for value in values})
-    told = {}
-    for kind in kinds:
-        flat = [x.ravel() for x in values if x.dtype.name == kind]
-        told[kind] = _of_chief(strategy, tf.constant(np.concatenate(flat)))
+    own = [
+        np.concatenate([x.ravel() for x in values if x.dtype.name == kind])
+        for kind in kinds
+    ]
+
+    def of_chief(replica):
+        first = replica.replica_id_in_sync_group == 0
+        return [tf.where(first, x, tf.zeros_like(x)) for x in own]
+
+    told = dict(zip(kinds, _sums(strategy, of_chief)))
     for variable, value in zip([*variables, None], values):
         rest = told[value.dtype.name]
         told[value.dtype.name] = rest[value.size :]
@@ -236,12 +242,13 @@ def check_alike(strategy: tf.distribute.Strategy, settings: Any) -> None:
     (own,) = np.frombuffer(digest[:8], np.int64)
 
     def place(replica):
-        count = replica.num_replicas_in_sync
-        return own * tf.one_hot(
-            replica.replica_id_in_sync_group, count, dtype=tf.int64
+        count, index = (
+            replica.num_replicas_in_sync,
+            replica.replica_id_in_sync_group,
         )
+        return [own * tf.one_hot(index, count, dtype=tf.int64)]
 
-    if (_sum(strategy, place) != own).any():
+    if (_sums(strategy, place)[0] != own).any():
         raise ValueError(
             "All workers must be started by the same command. Received: other "
             f"settings than {settings} on another."
@@ -458,25 +465,17 @@ def _place(strategy):
     return resolver.task_id + before
 
 
-def _sum(strategy, value):
-    """The sum over all replicas of `value(replica)`, an array."""
+def _sums(strategy, values):
+    """The sums over all replicas of `values(replica)`, arrays."""
 
     @tf.function
     def told():
         def here():
             replica = tf.distribute.get_replica_context()
-            return replica.all_reduce("sum", value(replica))
+            # One by one: they may differ in dtype.
+            return [replica.all_reduce("sum", x) for x in values(replica)]
 
         return strategy.run(here)
 
-    return strategy.experimental_local_results(told())[0].numpy()
-
-
-def _of_chief(strategy, array):
-    """The chief's array, of one shape and dtype on all workers."""
-
-    def own(replica):
-        first = replica.replica_id_in_sync_group == 0
-        return tf.where(first, array, tf.zeros_like(array))
-
-    return _sum(strategy, own)
+    local = strategy.experimental_local_results
+    return [local(x)[0].numpy() for x in told()]
