@@ -207,10 +207,12 @@ def follow_chief(
     values = [np.asarray(variable.value.numpy()) for variable in variables]
     values.append(np.asarray(epoch, np.int64))
     kinds = sorted({value.dtype.name for value in values})
-    own = [
-        np.concatenate([x.ravel() for x in values if x.dtype.name == kind])
+    flat = {
+        kind: [x.ravel() for x in values if x.dtype.name == kind]
         for kind in kinds
-    ]
+    }
+    # Tensors, which a graph holds no copy of.
+    own = [tf.constant(np.concatenate(parts)) for parts in flat.values()]
 
     def of_chief(replica):
         first = replica.replica_id_in_sync_group == 0
