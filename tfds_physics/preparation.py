@@ -240,7 +240,25 @@ def sole_writer(data_path: pathlib.Path) -> Iterator[None]:
     with filelock.FileLock(lock_path):
         for orphan in data_path.parent.glob(f"incomplete.*_{data_path.name}"):
             shutil.rmtree(orphan)
+        _remove_half_metadata(data_path.parent.parent, lock_path)
         yield
+
+
+def _remove_half_metadata(dataset: pathlib.Path, own_lock: pathlib.Path):
+    """What a killed process left of the file that all configs share.
+
+    Orphans are listed before the locks: who writes one has its lock already.
+    """
+    orphans = list(dataset.glob(".config/incomplete.*"))
+    with contextlib.ExitStack() as stack:
+        for path in dataset.glob("*/.*.lock") if orphans else ():
+            if path != own_lock:
+                try:
+                    stack.enter_context(filelock.FileLock(path, timeout=0))
+                except filelock.Timeout:
+                    return  # Another config is being made.
+        for orphan in orphans:
+            orphan.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

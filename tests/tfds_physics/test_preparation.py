@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import numpy as np
 import psutil
 import pytest
@@ -224,6 +225,21 @@ def test_killed_preparation_leaves_nothing_in_the_way(tmp_path):
     assert list(tmp_path.rglob("incomplete.*"))
     assert start(tmp_path, num_train=600).wait() == 0
     assert not list(tmp_path.rglob("incomplete.*"))
+
+
+def test_half_of_the_shared_metadata_goes_with_the_next_preparation(tmp_path):
+    dataset = tmp_path / "hnn_pendulum"
+    half = dataset / ".config" / f"incomplete.{'0' * 32}.metadata.json"
+    other = dataset / "paper" / ".1.0.0.lock"
+    for path in (half, other):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+    place = dataset / "tiny" / "1.0.0"
+    with filelock.FileLock(other):  # It may be that process's half.
+        with preparation.sole_writer(place):
+            assert half.exists()
+    with preparation.sole_writer(place):
+        assert not half.exists()
 
 
 @pytest.mark.parametrize("dataset", ["physics_pendulum", "hnn_pendulum"])
