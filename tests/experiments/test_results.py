@@ -115,3 +115,8 @@ def test_a_table_has_nothing_left_to_run(name, rows):
         is None
     ]
     assert not missing
+
+
+def test_pictures_that_move_are_small():
+    sizes = {path.name: path.stat().st_size for path in RESULTS.rglob("*.gif")}
+    assert sizes and max(sizes.values()) < 500_000, sizes
