@@ -263,7 +263,7 @@ def make_weighed(name, data):
     model.build((None, *data[0].shape[1:]))
     # Without noise every evaluation sees the same momenta.
     if name == "nhf":
-        model._noise = lambda shape, *_: tf.ones(shape)
+        model._draw_noise = lambda shape, *_: tf.ones(shape)
     return model
 
 
@@ -530,7 +530,7 @@ def test_constraints_of_a_flow_count_weights():
     keras.utils.set_random_seed(0)
     parts = nhf_networks(units=(8,), posterior_units=(8,))
     model = compiled(NHF(**parts, kl_tolerance=0.1, drift_tolerance=0.1))
-    model._noise = lambda shape, *_: tf.ones(shape)
+    model._draw_noise = lambda shape, *_: tf.ones(shape)
     weighed = evaluate(model, points, sample_weight=weight)
     alone = evaluate(model, points[:3])
     model.fit(points, sample_weight=weight, shuffle=False, verbose=0)

@@ -674,7 +674,7 @@ def test_sample_weights_count_in_training(inner_steps):
     weights = np.tile([2.0] * 4 + [0.0] * 4, inner_steps)
     for model, rows, weight in zip(models, (twice, halved), (None, weights)):
         model.inner_steps = inner_steps
-        model._noise = lambda shape, *_: tf.ones(shape)
+        model._draw_noise = lambda shape, *_: tf.ones(shape)
         model.fit(
             rows,
             sample_weight=weight,
