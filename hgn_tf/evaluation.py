@@ -268,12 +268,22 @@ def evaluate(
     ):
         scores |= part[0]
         arrays |= part[1]
-    if model.stochastic:
-        samples = model.sample(8, test.video.shape[1] - 1, seed=seed)
-        arrays["samples"] = to_uint8(samples.video.numpy())
+    for name, prior in _priors(model).items():
+        samples = model.sample(
+            8, test.video.shape[1] - 1, seed=seed, prior=prior
+        )
+        arrays[name] = to_uint8(samples.video.numpy())
     arrays["dt"] = np.float64(model.dt)
     arrays["num_inference_frames"] = np.int64(model.num_inference_frames)
     return {name: float(value) for name, value in scores.items()}, arrays
+
+
+def _priors(model):
+    """Array of samples -> the prior that they are drawn from."""
+    priors = {"samples": "normal"} if model.stochastic else {}
+    if getattr(model, "prior", None) is not None:
+        priors["samples_learned"] = "learned"
+    return priors
 
 
 def format_scores(scores: dict[str, float | None]) -> str:

@@ -38,26 +38,28 @@ def write_page(
     """Writes the page of a model.
 
     States lie in the plane of the first principal directions of q and of p
-    over motions from the prior: for a latent of one dimension that is all of
-    phase space. The page shows H on it, rollouts from a grid of states within
+    over motions from the learned prior, or N(0, 1) of a model without: for a
+    latent of one dimension that is all of phase space. The page shows H on it, rollouts from a grid of states within
     two spreads of their mean, forward and backward, and the decoded frames.
 
     Args:
-      model: HGN that samples its latent variable.
+      model: HGN with a learned prior, or one that samples its latent variable.
       path: Place of the HTML file, which is written whole or not at all.
       title: Name of the model on the page.
       grid: States per side of the grid.
       num_steps: Steps of a rollout, each way.
       seed: Seed of the samples.
     Returns: The path.
-    Raises: ValueError: for a deterministic model, or numbers below 1.
+    Raises: ValueError: for a deterministic model without a learned prior, or
+      numbers below 1.
     """
     if grid < 1 or num_steps < 1:
         raise ValueError(
             "`grid` and `num_steps` must be at least 1. "
             f"Received: {grid} and {num_steps}."
         )
-    motion = model.sample(_SAMPLES, num_steps, seed=seed)
+    prior = "normal" if model.prior is None else "learned"
+    motion = model.sample(_SAMPLES, num_steps, seed=seed, prior=prior)
     lines = [principal_line(part.numpy()) for part in motion.states]
     side = np.linspace(-2, 2, grid) if grid > 1 else np.zeros(1)
     starts = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)

@@ -63,7 +63,8 @@ def write_report(run_dir: str | os.PathLike, command: str = "") -> pathlib.Path:
         long_bars=_bars(metrics, "long"),
         readings=_readings(metrics),
         motions=_motions(arrays, metrics),
-        samples=_samples(arrays),
+        samples=_samples(arrays, "samples"),
+        samples_learned=_samples(arrays, "samples_learned"),
         figures=_figures(arrays, metrics, log),
     )
     return write_whole(run_dir / "report.html", page.encode("utf-8"))
@@ -199,11 +200,11 @@ def _motions(arrays, metrics):
     return motions
 
 
-def _samples(arrays):
+def _samples(arrays, name):
     """A player of generated videos, or None."""
-    if "samples" not in arrays:
+    if name not in arrays:
         return None
-    samples = arrays["samples"][:8]
+    samples = arrays[name][:8]
     half = math.ceil(len(samples) / 2)
     rows = [samples] if len(samples) % 2 else [samples[:half], samples[half:]]
     rows = [side_by_side(row) for row in rows]

@@ -108,7 +108,7 @@ def test_a_run_leaves_what_can_be_said_and_nothing_else(run_dir):
         name for name in scores if any(word in name for word in needs_truth)
     ]
     page = (run_dir / "report.html").read_text("utf-8")
-    assert page.count('class="player"') == 3  # Forward, backward, samples.
+    assert page.count('class="player"') == 4  # Forward, backward, both priors.
     assert page.count("<span>recorded</span>") == 2
     for word in ("true energy", "noise floor", "double speed", ">truth<"):
         assert word not in page

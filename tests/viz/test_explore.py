@@ -45,6 +45,25 @@ def test_page_needs_nothing_but_itself(page):
     assert "http" not in page and "a &lt;model&gt;" in page
 
 
+def test_states_are_drawn_from_the_learned_prior_if_there_is_one(
+    tmp_path, monkeypatch
+):
+    model = hgn_tf.HGN(**networks.flat_networks(8, latent_size=2))
+    drawn = []
+
+    def sample(*args, **kwargs):
+        drawn.append(kwargs["prior"])
+        return hgn_tf.HGN.sample(model, *args, **kwargs)
+
+    monkeypatch.setattr(model, "sample", sample)
+    videos = np.random.default_rng(0).random((6, 30, 8, 8, 3), np.float32)
+    model.build((None, 30, 8, 8, 3))
+    explore.write_page(model, tmp_path / "page.html", "page", 1, 1)
+    model.fit_prior(videos)
+    explore.write_page(model, tmp_path / "page.html", "page", 1, 1)
+    assert drawn == ["normal", "learned"]
+
+
 def test_page_says_that_it_shows_a_part_of_phase_space(page):
     assert "one of the 2 directions of q" in page
 

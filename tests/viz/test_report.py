@@ -51,6 +51,7 @@ def make_arrays(num_frames=30, num_long=240):
         "long_frozen_frame": 12e-4 + 150e-4 * np.sin(longer / 2) ** 2,
         "long_noise_floor": np.full(num_long, 11.9e-4),
         "samples": discs(start + 1.7 * speed * times + 0.4),
+        "samples_learned": discs(start + speed * times - 0.4),
         "learned_energy_along": np.log(speed) + 0.01 * np.sin(9 * times),
         "energy_true": true,
         "energy_learned": 3 - 2 * true + 0.3 * rng.normal(size=200),
@@ -125,7 +126,9 @@ def page(run_dir):
 def test_page_has_the_numbers_and_a_player_a_motion(page):
     for text in ("18.31", "101.2", "11.9", "0.0809", "physics_pendulum/small"):
         assert text in page
-    assert page.count('class="player"') == 4 + 1  # And the samples.
+    # And samples of both priors.
+    assert page.count('class="player"') == 4 + 2
+    assert "states of the learned prior" in page
     assert page.count('class="strip"') == 4
 
 
