@@ -269,9 +269,7 @@ def evaluate(
         scores |= part[0]
         arrays |= part[1]
     for name, prior in _priors(model).items():
-        samples = model.sample(
-            8, test.video.shape[1] - 1, seed=seed, prior=prior
-        )
+        samples = model.sample(8, test.video.shape[1] - 1, seed=seed, **prior)
         arrays[name] = to_uint8(samples.video.numpy())
     arrays["dt"] = np.float64(model.dt)
     arrays["num_inference_frames"] = np.int64(model.num_inference_frames)
@@ -279,10 +277,13 @@ def evaluate(
 
 
 def _priors(model):
-    """Array of samples -> the prior that they are drawn from."""
-    priors = {"samples": "normal"} if model.stochastic else {}
+    """Array of samples -> arguments of `sample` that name their prior."""
+    priors: dict[str, dict[str, str]] = {}
+    if model.stochastic:
+        priors["samples"] = {}
+    # Not every model of videos can learn one.
     if getattr(model, "prior", None) is not None:
-        priors["samples_learned"] = "learned"
+        priors["samples_learned"] = {"prior": "learned"}
     return priors
 
 

@@ -59,7 +59,12 @@ class Muon(keras.optimizers.Adam):
         self.momentum = momentum
         self.rms = rms
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self,
+        gradient: tf.Tensor,
+        variable: keras.Variable,
+        learning_rate: tf.Tensor,
+    ) -> None:
         if len(variable.shape) < 2:
             super().update_step(gradient, variable, learning_rate)
             return

@@ -16,6 +16,7 @@ HGN_ORDER = [
     "integrators",
     "networks",
     "losses",
+    "optimizers",
     "replicas",
     "metrics",
     "densities",

@@ -39,8 +39,9 @@ def write_page(
 
     States lie in the plane of the first principal directions of q and of p
     over motions from the learned prior, or N(0, 1) of a model without: for a
-    latent of one dimension that is all of phase space. The page shows H on it, rollouts from a grid of states within
-    two spreads of their mean, forward and backward, and the decoded frames.
+    latent of one dimension that is all of phase space. The page shows H on it,
+    rollouts from a grid of states within two spreads of their mean, forward
+    and backward, and the decoded frames.
 
     Args:
       model: HGN with a learned prior, or one that samples its latent variable.
