@@ -1015,7 +1015,10 @@ def format_table(results: list[runs.Result]) -> str:
     )
     return (
         "# Faults, counted\n\n"
-        "Made by `make faults`. What a command left at the end was compared "
+        "Made by `make faults`, on the smallest data and models that have all "
+        "parts of large ones. Training is `training.fit` of a PixelHNN, the "
+        "table `hgn-tf table hgn` of another, the preset that of an HGN.\n\n"
+        "What a command left at the end was compared "
         "with what it leaves undisturbed: the same files and none besides, "
         f"with equal arrays. {kills:.0f} kills came at moments drawn from the "
         "whole time of the command. Others came right before it touched a "

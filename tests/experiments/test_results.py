@@ -1,6 +1,7 @@
 """The results of the project: complete, and the tables are made of them."""
 
 import pathlib
+import runpy
 
 import pytest
 
@@ -14,7 +15,8 @@ from hgn_tf.experiments.nhf import config as nhf_config
 from hgn_tf.experiments.nhf import real as nhf_real
 from hgn_tf.experiments.nhf import table as nhf_table
 
-RESULTS = pathlib.Path(__file__).parent.parent.parent / "results"
+ROOT = pathlib.Path(__file__).parent.parent.parent
+RESULTS = ROOT / "results"
 
 
 def table_1():
@@ -51,6 +53,12 @@ def nhf(name):
 
 def real():
     return nhf_real.format_tables(nhf_real.read_results(RESULTS)) + "\n"
+
+
+@pytest.fixture(scope="module")
+def faults():
+    """What the script of `make faults` defines."""
+    return runpy.run_path(str(ROOT / "benchmarks" / "faults.py"))
 
 
 @pytest.mark.parametrize(
@@ -120,3 +128,15 @@ def test_a_table_has_nothing_left_to_run(name, rows):
 def test_pictures_that_move_are_small():
     sizes = {path.name: path.stat().st_size for path in RESULTS.rglob("*.gif")}
     assert sizes and max(sizes.values()) < 500_000, sizes
+
+
+def test_no_fault_lost_anything(faults):
+    folder = RESULTS / "faults"
+    found = runs.read_results(folder, faults["Config"], ("count", "seed"))
+    assert not [x for x in found if x.metrics["lost"] != 0]
+    rows = {(run.group, run.model): run.config for run in faults["list_rows"]()}
+    for each in found:
+        count = rows[each.dataset, each.model].count
+        assert each.config["count"] == count <= each.metrics["faults"]
+    text = (RESULTS / "faults.md").read_text("utf-8")
+    assert text == faults["format_table"](found)
