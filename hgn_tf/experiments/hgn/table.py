@@ -94,16 +94,16 @@ _DEPARTURES = {
     "flat": (
         _PAPER_RUNS,
         _FLAT.format("16 numbers, whatever the system"),
-        "- Agreement between windows and positions that a frame shows are not "
-        "in the paper.",
+        "- Agreement between windows, positions that a frame shows, a state "
+        "amid its window and Muon are not in the paper.",
         _PIXEL_HNN,
     ),
     "conv": (
         _PAPER_RUNS,
         "- The paper's HGN has 64 filters, a sigmoid after each block of the "
         "decoder, energies without |x|^2 / 2, and no grey start.",
-        "- Agreement between windows and positions that a frame shows are not "
-        "in the paper.",
+        "- Agreement between windows, positions that a frame shows, a state "
+        "amid its window and Muon are not in the paper.",
         _PIXEL_HNN,
     ),
 }
@@ -493,7 +493,7 @@ def _describe_runs(results):
         f"{config['num_steps']:,} steps of {config['batch_size']} videos, the "
         "same ones in the same order"
         + (", half of them last frame first" * config["reversed_videos"])
-        + "; Adam with a warm-up of "
+        + "; a warm-up of "
         f"{config['warmup_steps']} steps and a cosine to "
         f"{config['final_learning_rate']} of its rate.",
     ]
@@ -506,9 +506,11 @@ def _describe_runs(results):
 
 
 def _describe(config):
-    text = (
-        f"networks `{config['form']}`, learning rate {config['learning_rate']}"
-    )
+    # Results of earlier versions have neither setting.
+    optimizer = config.get("optimizer", "adam").capitalize()
+    places = " of places" if config.get("keypoints") else ""
+    text = f"networks `{config['form']}`, {optimizer} at a learning rate of "
+    text += str(config["learning_rate"])
     if config["form"] in ("conv", "paper"):
         text += f", {config['filters']} filters"
     if config["model"] == "pixel_hnn":
@@ -520,7 +522,8 @@ def _describe(config):
     if config["agreement"] or config["positions"]:
         text += (
             f", agreement {config['agreement']:g}, positions "
-            f"{config['positions']:g}, windows of at least "
+            f"{config['positions']:g}{places}, z at frame "
+            f"{config.get('state_frame', 0)}, windows of at least "
             f"{config['shortest_window'] or config['num_inference_frames']} "
             f"frames, reversible {config['reversible']}, anchor "
             f"{config['anchor']}"
