@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -224,6 +225,18 @@ def test_workers_of_another_cluster_are_refused():
         assert "must name the same workers" in str(error)
 
 
+def knock(host, port, seconds=30.0):
+    """A connection, once somebody listens: a thread may start late."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection((host, port))
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
 def test_strangers_at_the_chief_are_not_counted():
     """Nor a worker that has gone again."""
     here = addresses(2)
@@ -231,14 +244,8 @@ def test_strangers_at_the_chief_are_not_counted():
     waiting.start()
     host, port = here[0].split(":")
     for words in (b"GET / HTTP/1.0\n\n", b"hgn-tf 1\n", b"\xff" * 10):
-        for _ in range(100):
-            try:
-                guest = socket.create_connection((host, int(port)))
-                break
-            except OSError:
-                continue
-        guest.sendall(words)
-        guest.close()
+        with knock(host, int(port)) as guest:
+            guest.sendall(words)
     assert waiting.is_alive()
     assert meet_all(Cluster(here, 1)) == [None]
     waiting.join()

@@ -88,7 +88,7 @@ def check_door(arguments, message, here, capsys):
         ("batch_size=65", "`batch_size` must be at most 64"),
         ("batch_size=0", "`batch_size` must be at least 1"),
         ("num_steps=0", "`num_steps` must be at least 1"),
-        ("steps_per_epoch=3", "a multiple of `steps_per_epoch`"),
+        ("steps_per_epoch=7", "a multiple of `steps_per_epoch`"),
         ("steps_per_epoch=0", "`steps_per_epoch` must be at least 1"),
         ("warmup_steps=5000", "`warmup_steps` must be at least 0 and below"),
         ("geco_limit=0.5", "`geco_limit` must be at least 1"),
