@@ -62,7 +62,8 @@ def fit(
       num_steps: Total number of steps, a multiple of `steps_per_epoch`.
       steps_per_epoch: Steps between two checkpoints.
       callbacks: Further Keras callbacks.
-      max_dropped_steps: Largest number of steps with non-finite gradients.
+      max_dropped_steps: Largest number of steps with non-finite gradients,
+        of a model that drops them and counts: all but the HNN of this package.
       verbose: Verbosity of `model.fit`.
       notes: Columns of `log.csv` with the same text in every row: what the
         machine decided, for one.
@@ -103,6 +104,11 @@ def fit(
         if replicas.is_multi_worker(strategy):
             variables = [*model.weights, *model.optimizer.variables]
             epoch = replicas.follow_chief(strategy, variables, epoch)
+        guards = (
+            [DroppedSteps(max_dropped_steps)]
+            if hasattr(model, "dropped_steps")
+            else []
+        )
         data = batches(epoch * steps_per_epoch)
         if replicas.is_multi_worker(strategy):
             # Else the workers ask each other before each step.
@@ -117,7 +123,7 @@ def fit(
             initial_epoch=epoch,
             steps_per_epoch=steps_per_epoch,
             verbose=verbose if replicas.is_chief(strategy) else 0,
-            callbacks=[DroppedSteps(max_dropped_steps), *callbacks, *writers],
+            callbacks=[*guards, *callbacks, *writers],
             **kwargs,
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hgn_tf import HGN, networks, training
+from hgn_tf import HGN, HNN, networks, training
 
 STEPS, PER_EPOCH = 6, 2
 VIDEO = np.random.default_rng(0).integers(0, 255, (12, 6, 8, 8, 3), np.uint8)
@@ -64,6 +64,21 @@ def run(folder, *callbacks, **kwargs):
         **kwargs,
     )
     return model
+
+
+def test_a_model_that_counts_no_dropped_steps_is_trained_too(tmp_path):
+    x, dx = np.random.default_rng(0).normal(size=(2, 8, 2)).astype(np.float32)
+    model = HNN((4,))
+    model.compile(keras.optimizers.Adam(1e-2), "mse")
+    model.build((None, 2))
+    data = tf.data.Dataset.from_tensors((x, dx)).repeat()
+    training.fit(model, lambda first: data, tmp_path, 4, 2, verbose=0)
+    assert [
+        row["epoch"] for row in training.read_log(tmp_path / "log.csv")
+    ] == [
+        "0",
+        "1",
+    ]
 
 
 def weights(model):
