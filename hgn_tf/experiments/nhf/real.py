@@ -19,7 +19,7 @@ import tensorflow as tf
 from hgn_tf import training
 from hgn_tf.evaluation import Metric
 from hgn_tf.experiments import runs, tables
-from hgn_tf.experiments.nhf.config import Variant
+from hgn_tf.experiments.nhf.config import VARIANTS, Variant
 from hgn_tf.experiments.runs import Result
 from hgn_tf.files import write_whole
 from hgn_tf.models.nhf import NHF, NormalizingFlow
@@ -35,29 +35,13 @@ MODELS = {
     "mixture": Variant("mixture", {"components": [1, 2, 3, 5, 10]}),
     # As on the densities of the plane, but that the prior is N(0, 1): of
     # standardised columns, most have one mode.
-    "nhf_paper": Variant(settings={}),
-    "nhf_best": Variant(
-        settings={
-            "num_hamiltonians": 28,
-            "dt": 1.0,
-            "energy": "bumps",
-            "units": [64],
-            "scaling": True,
-            "posterior": "affine",
-            "posterior_units": [128, 128],
-        },
-    ),
-    "nhf_fixed_kinetic": Variant(
-        settings={
-            "num_hamiltonians": 4,
-            "shared": True,
-            "dt": 0.125,
-            "kinetic_energy": "quadratic",
-        },
-    ),
-    "realnvp": Variant("realnvp"),
-    "maf": Variant("maf"),
-    "spline": Variant("spline"),
+    **{
+        name: Variant(
+            row.kind,
+            {k: v for k, v in row.settings.items() if k != "prior"},
+        )
+        for name, row in VARIANTS.items()
+    },
 }
 # Validation chooses between two learning rates: at that of the plane the usual
 # flows have learned a few rows by heart after 50 steps.
