@@ -21,6 +21,7 @@ no mount of the machine changes.
 import argparse
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -30,6 +31,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -72,6 +74,8 @@ DATASET = f"physics_pendulum/{NAME}"
 BEAM = "direct_num_workers=2,direct_running_mode=multi_processing"
 # A command is killed so many times in a row, at most, before it may end.
 CHAIN = 4
+WORKERS = 2
+NOTICED = 300  # seconds within which a worker ends that lost another
 DAY = 86_400
 PAGE = 4096  # bytes that a disk in memory gives at a time
 
@@ -174,6 +178,53 @@ def train_pairs(folder):
         verbose=0,
     )
     runs.save_model(model, folder / "run")
+
+
+def train_workers(folder, shared):
+    """The command of each worker, all started at once."""
+    numbers = [start_worker(folder, shared, index) for index in range(WORKERS)]
+    statuses = [wait(number) for number in numbers]
+    if any(statuses):
+        raise Lost(f"workers of {folder} ended with {statuses}")
+
+
+def start_worker(folder, shared, index):
+    """The command that a machine of several is given, in a fork."""
+    cluster = read_cluster(folder)
+
+    def train_part():
+        task = {"type": "worker", "index": index}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+        options = {
+            "budget": NAME,
+            "strategy": "multi_worker",
+            "out": folder / "run",
+            "data-dir": shared / "data",
+        }
+        words = [f"--{name}={value}" for name, value in options.items()]
+        return cli.main(["train", DATASET, *words])
+
+    return fork(train_part, worker_folder(folder, index))
+
+
+def worker_folder(folder, index):
+    """A worker's log and temporary files are beside it."""
+    return folder.with_name(f"{folder.name}-worker-{index}")
+
+
+def read_cluster(folder):
+    """The addresses, the same for every start in a folder."""
+    path = folder.with_name(folder.name + ".cluster")
+    if not path.exists():
+        with contextlib.ExitStack() as stack:
+            doors = [
+                stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+                for _ in range(WORKERS)
+            ]
+            ports = [door.getsockname()[1] for door in doors]
+        addresses = [f"127.0.0.1:{port}" for port in ports]
+        files.write_json(path, {"worker": addresses})
+    return files.read_json(path)
 
 
 def make_table(folder, shared):
@@ -286,6 +337,9 @@ def stages(shared) -> dict[str, Any]:
         "prepare": Stage(prepare, look_at_dataset),
         "prepare_beam": Stage(prepare_by_beam, look_at_dataset),
         "train": Stage(train_pairs, look_at_training),
+        "workers": Stage(
+            lambda folder: train_workers(folder, shared), look_at_training
+        ),
         "table": Stage(
             lambda folder: make_table(folder, shared), look_at_table
         ),
@@ -323,7 +377,7 @@ def fork(
     status = 1
     try:
         log = os.open(
-            folder.with_name(folder.name + ".log"),
+            log_of(folder),
             os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
         )
         os.dup2(log, 1)
@@ -349,6 +403,11 @@ def _mistakes(function):
         line = " ".join(str(error).splitlines())
         print(f"\nhgn-tf: {line}", file=sys.stderr)
         return 2
+
+
+def log_of(folder: pathlib.Path) -> pathlib.Path:
+    """The file with what a command said."""
+    return folder.with_name(folder.name + ".log")
 
 
 def wait(number: int) -> int:
@@ -382,7 +441,7 @@ def in_fork(function: Callable[[], Any]) -> Any:
 
 def said(folder: pathlib.Path) -> str:
     """The one line of a command that ended with a mistake."""
-    text = folder.with_name(folder.name + ".log").read_text("utf-8", "replace")
+    text = log_of(folder).read_text("utf-8", "replace")
     lines = [line for line in text.splitlines() if line.startswith("hgn-tf: ")]
     if len(lines) != 1 or "Traceback" in text:
         raise Lost(f"not told in one line: {text[-2000:]}")
@@ -393,7 +452,7 @@ def run(stage: Stage, folder: pathlib.Path, before=lambda: None) -> None:
     """The command, to its end."""
     status = wait(fork(lambda: stage.run(folder), folder, before))
     if status:
-        log = folder.with_name(folder.name + ".log").read_text("utf-8")
+        log = log_of(folder).read_text("utf-8")
         raise Lost(f"status {status}: {log[-3000:]}")
 
 
@@ -462,8 +521,16 @@ def check_end(stage: Stage, folder: pathlib.Path, whole: Whole) -> None:
     if stage.look(folder) != whole.found:
         raise Lost(f"{folder} differs")
     # TensorFlow puts the source that it makes of a function there for a while.
-    scratch = names_below(folder.with_name(folder.name + ".tmp"))
-    left = [name for name in scratch if not name.startswith("__autograph")]
+    scratch = [
+        *folder.parent.glob(f"{folder.name}.tmp"),
+        *folder.parent.glob(f"{folder.name}-*.tmp"),
+    ]
+    left = [
+        name
+        for place in scratch
+        for name in names_below(place)
+        if not name.startswith("__autograph")
+    ]
     if left:
         raise Lost(f"temporary files are left: {left}")
 
@@ -511,6 +578,60 @@ def kill_at_moments(stage, place, count):
         return end_by_kill(number)
 
     return kill_in_chains(stage, place, count, kill)
+
+
+def kill_workers(stage, place, count):
+    """SIGKILL of one worker or of all; the same commands go on."""
+
+    def kill(folder, whole):
+        start = functools.partial(start_worker, folder, place.shared)
+        numbers = [start(index) for index in range(WORKERS)]
+        time.sleep(whole.seconds * place.rng.uniform())
+        order = place.rng.permutation(WORKERS)
+        chosen = order[: place.rng.integers(1, WORKERS + 1)]
+        # At once, for none must have time to notice.
+        for index in chosen:
+            os.kill(numbers[index], signal.SIGKILL)
+        killed = [end_by_kill(numbers[index]) for index in chosen]
+        for index in set(range(WORKERS)) - set(chosen):
+            end_of_other(folder, index, numbers[index], start)
+        return any(killed)
+
+    return kill_in_chains(stage, place, count, kill)
+
+
+def end_of_other(folder, index, number, start):
+    """What a worker does when another is killed.
+
+    It ends with a line. If they had not met, it waits for the other, which is
+    started again: then all train to the end.
+    """
+    log = log_of(worker_folder(folder, index))
+    others = set(range(WORKERS)) - {index}
+    met = f"all {WORKERS} are there"
+    again = [] if met in log.read_text("utf-8") else [*map(start, others)]
+    try:
+        status = psutil.Process(number).wait(NOTICED)
+    except psutil.TimeoutExpired:
+        os.kill(number, signal.SIGKILL)
+        status = wait(number)
+    if status == 2:
+        line = said(worker_folder(folder, index))
+        if "All workers must stay until the end" not in line:
+            raise Lost(line)
+    elif status == 1:  # It was killed between the meeting and TensorFlow's.
+        if (
+            "a worker that cannot connect ends after"
+            not in log.read_text("utf-8").splitlines()[-1]
+        ):
+            raise Lost(f"status 1, see {log}")
+    elif status:
+        raise Lost(f"status {status}, see {log}")
+    for other in again:
+        if status:
+            end_by_kill(other)
+        elif wait(other):
+            raise Lost(f"a worker that came again did not end, see {log}")
 
 
 def kill_at_writes(stage, place, count):
@@ -833,6 +954,7 @@ ENDS = {
     "prepare": "the same examples. No dataset was half there.",
     "prepare_beam": "the same examples. Workers ended by themselves.",
     "train": "the same weights, optimiser and counters.",
+    "workers": "the same weights, optimiser and counters.",
     "table": "the same weights, scores and results.",
     "preset": "the same bytes of every file.",
 }
@@ -840,6 +962,7 @@ STAGES = {
     "prepare": "preparation of a dataset",
     "prepare_beam": "preparation by Beam, 2 workers",
     "train": "training, one process",
+    "workers": "training, two processes",
     "table": "a table: training, scores, results",
     "preset": "export of a preset",
     "model_file": "model.keras",
@@ -853,12 +976,19 @@ FAULTS = {
         "SIGKILL at a random moment",
         "The same command went on, to {end}",
         {
-            "prepare": 45,
+            "prepare": 40,
             "prepare_beam": 10,
             "train": 20,
             "table": 5,
-            "preset": 20,
+            "preset": 15,
         },
+    ),
+    "kill_workers": Fault(
+        kill_workers,
+        "SIGKILL of one process, or of both, at a random moment",
+        "The other ended with one line, or still waited for all to be there. "
+        "The same commands went on, to {end}",
+        {"workers": 10},
     ),
     "kill_write": Fault(
         kill_at_writes,
@@ -992,7 +1122,7 @@ def make_shared(folder: pathlib.Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     if wait(fork(make, folder)):
-        raise SystemExit(folder.with_name(folder.name + ".log").read_text())
+        raise SystemExit(log_of(folder).read_text("utf-8"))
 
 
 def format_table(results: list[runs.Result]) -> str:
@@ -1008,7 +1138,11 @@ def format_table(results: list[runs.Result]) -> str:
         else:
             cells += ["", "", "Not run yet: `make faults` goes on."]
         lines.append(cells)
-    kills = sum(x["faults"] for (_, name), x in found.items() if name == "kill")
+    kills = sum(
+        metrics["faults"]
+        for (_, name), metrics in found.items()
+        if name in ("kill", "kill_workers")
+    )
     table = tables.markdown_table(
         ["what was disturbed", "fault", "faults", "lost", "what came after"],
         lines,
@@ -1016,8 +1150,10 @@ def format_table(results: list[runs.Result]) -> str:
     return (
         "# Faults, counted\n\n"
         "Made by `make faults`, on the smallest data and models that have all "
-        "parts of large ones. Training is `training.fit` of a PixelHNN, the "
-        "table `hgn-tf table hgn` of another, the preset that of an HGN.\n\n"
+        "parts of large ones. Training of one process is `training.fit` of a "
+        "PixelHNN, that of two `hgn-tf train --strategy multi_worker` of an "
+        "HGN. The table is `hgn-tf table hgn` of another PixelHNN, the preset "
+        "that of an HGN.\n\n"
         "What a command left at the end was compared "
         "with what it leaves undisturbed: the same files and none besides, "
         f"with equal arrays. {kills:.0f} kills came at moments drawn from the "

@@ -65,9 +65,10 @@ def paper_networks(
         |p|^2 / 2, see `QuadraticEnergy`. Defaults to True, as in the paper.
       depth_to_space: bool. Whether the decoder has one block less, see
         `Decoder`; not in the paper. Defaults to False.
-      picture_dtype: str. Keras dtype policy of encoder and decoder, but for
-        their last layers; "mixed_bfloat16" where `has_bfloat16_units`. States
-        and energies are never in half precision. Defaults to Keras's policy.
+      picture_dtype: str. Keras dtype policy of encoder, decoder and
+        `PositionNet`, but for their last layers; "mixed_bfloat16" where
+        `has_bfloat16_units`. States, places and energies are never in half
+        precision. Defaults to Keras's policy.
       position_net: bool. Whether there is one, for `HGN(positions=...)`; not
         in the paper. Defaults to False.
       keypoints: bool. Whether it is a `KeypointNet`, else a `PositionNet`.
@@ -214,7 +215,8 @@ def _position_net(wanted, keypoints, filters, halvings, state_shape, **kwargs):
     if not wanted:
         return {}
     if keypoints:
-        # Maps of about 16x16, where a softmax finds a place.
+        # Maps of about 16x16, where a softmax finds a place. Never in half
+        # precision: q is read here, and q is a state.
         strides = [*[2] * max(halvings - 2, 1), 1, 1]
         widths = [*[32] * (len(strides) - 1), 16]
         return {"position_net": KeypointNet(widths, strides, state_shape)}
