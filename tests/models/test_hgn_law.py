@@ -122,6 +122,14 @@ ARGUMENTS = [
     {"anchor": "random"},
     {"anchor": "random", "rollout_steps": 4, "num_decoded_frames": 3},
     {"anchor": "random", "rollout_steps": 4, "num_decoded_frames": LENGTH},
+    {
+        "anchor": "random",
+        "rollout_steps": 9,
+        "initial_rollout_steps": 3,
+        "rollout_ramp": (0, 2),
+        "num_decoded_frames": 3,
+    },
+    {"initial_rollout_steps": 3, "num_decoded_frames": LENGTH},
     {"reversible": True},
     {"anchor": "random", "reversible": True, "num_windows": 4},
     {"num_inference_frames": 12, "shortest_window": 2},
@@ -259,6 +267,13 @@ def test_evaluation_has_no_number_for_what_it_does_not_measure():
     "arguments",
     [
         {"anchor": "random", "rollout_steps": 4, "num_decoded_frames": 3},
+        {
+            "anchor": "random",
+            "rollout_steps": 7,
+            "initial_rollout_steps": 3,
+            "rollout_ramp": (1, 3),
+            "num_decoded_frames": 3,
+        },
         {"stochastic": False, "reversible": True},
     ],
 )
@@ -399,6 +414,53 @@ def test_frames_further_off_than_the_rollout_are_not_drawn():
     assert times.min() == 0 and times.max() == LENGTH - 1
 
 
+@pytest.mark.parametrize("anchor", ["first", "random"])
+@pytest.mark.parametrize(
+    "step, reach", [(0, 3), (10, 3), (15, 6), (20, 9), (99, 9)]
+)
+def test_rollouts_grow_along_their_ramp(anchor, step, reach):
+    """What is drawn, and where second windows stand, is in their reach."""
+    videos = make_videos(batch=1000)
+    model = make_model(
+        anchor=anchor,
+        rollout_steps=9,
+        initial_rollout_steps=3,
+        rollout_ramp=(10, 20),
+        num_decoded_frames=4,
+    )
+    model.build((None, *videos.shape[1:]))
+    model.steps.assign(step)
+    path = model._training_path(tf.constant(videos), Rows.of(videos))
+    drawn = model._decoded_times(path, LENGTH, Rows.of(videos)).numpy()
+    seen = model._drawn_window_times(path, LENGTH, Rows.of(videos))[0].numpy()
+    anchors = path.anchor.numpy()
+    for off in (np.abs(drawn - anchors[:, None]), np.abs(seen - anchors)):
+        assert off.max() == reach
+    states = path.at(tf.constant(drawn))
+    expected = 2.0 * videos[np.arange(1000)[:, None], drawn, 0, 0] - 1.0
+    np.testing.assert_allclose(states.q, expected, atol=1e-4)
+
+
+def test_steps_that_are_written_out_reach_as_far():
+    """Those of a convolutional energy are as many each time."""
+    videos = make_videos()
+    model = make_model(
+        anchor="random",
+        rollout_steps=9,
+        initial_rollout_steps=3,
+        rollout_ramp=(10, 20),
+        num_decoded_frames=4,
+    )
+    model.build((None, *videos.shape[1:]))
+    model._unrolled = True
+    path = model._training_path(tf.constant(videos), Rows.of(videos))
+    assert path.states.q.shape[1] == 19
+    assert (path.high - path.low).numpy().max() == 6
+    drawn = tf.stack([path.low, path.high], axis=1)
+    expected = 2.0 * tf.gather(videos[..., 0, 0], drawn, batch_dims=1) - 1.0
+    np.testing.assert_allclose(path.at(drawn).q, expected, atol=1e-4)
+
+
 def test_fewer_frames_do_where_windows_may_be_short():
     videos = make_videos()
     model = make_model(num_inference_frames=8, shortest_window=2)
@@ -430,6 +492,8 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         "state_frame": 1,
         "anchor": "random",
         "rollout_steps": 4,
+        "initial_rollout_steps": 3,
+        "rollout_ramp": (2, 4),
         "num_decoded_frames": 3,
         "shortest_window": 2,
         "num_inference_frames": 3,
@@ -453,6 +517,20 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         ({"shortest_window": 3}, "from 1 to `num_inference_frames`"),
         ({"shortest_window": 0}, "from 1 to `num_inference_frames`"),
         ({"rollout_steps": 1}, "reach over a window"),
+        (
+            {"initial_rollout_steps": 1, "num_decoded_frames": 3},
+            "`initial_rollout_steps` must reach over a window",
+        ),
+        ({"initial_rollout_steps": 4}, "needs `num_decoded_frames`"),
+        (
+            {
+                "rollout_steps": 4,
+                "initial_rollout_steps": 5,
+                "num_decoded_frames": 3,
+            },
+            "at most `rollout_steps`. Received: 5 and 4",
+        ),
+        ({"rollout_ramp": (5, 3)}, "`rollout_ramp` must be two steps"),
         ({"state_frame": 2}, "from 0 to 1. Received: 2"),
         ({"state_frame": -1}, "a frame of the shortest window"),
         ({"state_frame": 1, "rollout_steps": 4}, "num_decoded_frames"),

@@ -56,6 +56,10 @@ class Config:
         "random", see `HGN`.
       rollout_steps: Steps of a training rollout, each way from a random
         anchor; 0 for the whole video (paper).
+      initial_rollout_steps: Steps of the first training rollouts; 0 for the
+        same length always (paper).
+      rollout_from: Step up to which they have that length.
+      rollout_to: Step from which they have `rollout_steps`.
       shortest_window: Frames that a window of training must have; 0 for
         `num_inference_frames`.
       agreement: Weight of the disagreement between windows, see `HGN`; 0 in
@@ -109,6 +113,9 @@ class Config:
     state_frame: int = 0
     anchor: str = "first"
     rollout_steps: int = 0
+    initial_rollout_steps: int = 0
+    rollout_from: int = 0
+    rollout_to: int = 0
     shortest_window: int = 0
     agreement: float = 0.0
     agreement_from: int = 500
@@ -169,6 +176,19 @@ BUDGETS: dict[str, _Settings] = {
         "anchor": "random",
         "rollout_steps": 20,
     },
+    # On videos of 120 frames: rollouts are short until the law is found.
+    "far": {
+        **_LAW,
+        "num_steps": 6000,
+        "state_frame": 15,
+        "shortest_window": 20,
+        "reversible": True,
+        "anchor": "random",
+        "rollout_steps": 59,
+        "initial_rollout_steps": 20,
+        "rollout_from": 2500,
+        "rollout_to": 4000,
+    },
     "conv": {
         **_LAW,
         "form": "paper",
@@ -206,6 +226,7 @@ _LOWEST = {
     "num_decoded_frames": 0,
     "state_frame": 0,
     "rollout_steps": 0,
+    "initial_rollout_steps": 0,
     "shortest_window": 0,
     "geco_limit": 1.0,
     "num_steps": 1,
@@ -221,6 +242,7 @@ SYSTEMS = ("mass_spring", "pendulum", "two_body", "three_body")
 DATASETS = {
     "cpu": "physics_{}/small",
     "flat": "physics_{}/small",
+    "far": "physics_{}/long",
     "conv": "physics_{}/small",
     "paper": "physics_{}",
 }
@@ -468,6 +490,8 @@ def _make_hgn(config, builder, tolerance, unit):
         initial_horizon=config.initial_horizon,
         anchor=config.anchor,
         rollout_steps=config.rollout_steps or None,
+        initial_rollout_steps=config.initial_rollout_steps or None,
+        rollout_ramp=(config.rollout_from, config.rollout_to),
         state_frame=config.state_frame,
         shortest_window=config.shortest_window or None,
         agreement=unit * config.agreement,

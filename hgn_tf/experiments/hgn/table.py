@@ -98,6 +98,14 @@ _DEPARTURES = {
         "amid its window and Muon are not in the paper.",
         _PIXEL_HNN,
     ),
+    "far": (
+        "- The paper trains on 50,000 videos of 30 frames, here on 5,000 of "
+        "120.",
+        _FLAT.format("16 numbers, whatever the system"),
+        "- Agreement between windows, positions that a frame shows, a state "
+        "amid its window, rollouts that grow and Muon are not in the paper.",
+        _PIXEL_HNN,
+    ),
     "conv": (
         _PAPER_RUNS,
         "- The paper's HGN has 64 filters, a sigmoid after each block of the "
@@ -506,7 +514,7 @@ def _describe_runs(results):
 
 
 def _describe(config):
-    # Results of earlier versions have neither setting.
+    # Results of earlier versions have not all settings.
     optimizer = config.get("optimizer", "adam").capitalize()
     places = " of places" if config.get("keypoints") else ""
     text = f"networks `{config['form']}`, {optimizer} at a learning rate of "
@@ -529,6 +537,12 @@ def _describe(config):
             f"{config['anchor']}"
             + f", {config['rollout_steps']} steps from it"
             * bool(config["rollout_steps"])
+            + (
+                f" ({config['initial_rollout_steps']} until step "
+                f"{config['rollout_from']}, and growing until step "
+                f"{config['rollout_to']})"
+            )
+            * bool(config.get("initial_rollout_steps"))
         )
     return (
         f"{text}, GECO's tolerance {config['tolerance']} above the noise floor "
