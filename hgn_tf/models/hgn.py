@@ -552,9 +552,9 @@ class HGN(GuardedVideoModel):
         """
         dt = integrators.check_dt(self.dt if dt is None else dt)
         num_steps = integrators.check_num_steps(num_steps)
-        # As a tensor: another dt needs no other graph.
+        # As tensors: other numbers need no other graph.
         return self._compiled_rollout(
-            state, tf.constant(dt, state.q.dtype), num_steps
+            state, tf.constant(dt, state.q.dtype), tf.constant(num_steps)
         )
 
     def decode(self, states: PhaseState) -> tf.Tensor:

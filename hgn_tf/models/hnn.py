@@ -417,11 +417,14 @@ class HNN(StateField):
         Raises: ValueError: as `integrators.rollout`.
         """
         start = split_state(self._check_states(x0, "x0"))
+        dt = integrators.check_dt(dt)
+        num_steps = integrators.check_num_steps(num_steps)
+        # As tensors: other numbers need no other graph.
         path = self._compiled_rollout(
             self.hamiltonian,
             start,
-            integrators.check_dt(dt),
-            integrators.check_num_steps(num_steps),
+            tf.constant(dt, start.q.dtype),
+            tf.constant(num_steps),
             integrator or self.integrator,
         )
         return tf.concat(path, axis=-1)

@@ -655,6 +655,15 @@ def test_wrong_arguments_get_a_clear_error(wrong, message):
         make_model(**wrong)
 
 
+def test_rollouts_of_any_length_share_a_graph():
+    model = make_model()
+    state = model.infer(make_videos())
+    for num_steps, dt in ((3, 0.5), (4, 0.5), (2, -0.25), (0, 0.5)):
+        path = model.rollout(state, num_steps, dt)
+        assert path.q.shape[1] == num_steps + 1
+    assert model._compiled_rollout.experimental_get_tracing_count() == 1
+
+
 def test_wrong_rollouts_get_a_clear_error():
     model = make_model()
     state = model.infer(make_videos())

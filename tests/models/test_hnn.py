@@ -153,6 +153,14 @@ def test_rollout_follows_integrate(spring):
     np.testing.assert_allclose(path, expected, atol=1e-4)
 
 
+def test_rollouts_of_any_length_share_a_graph(seed):
+    model = HNN(units=(8, 8))
+    for num_steps, dt in ((3, 0.1), (4, 0.1), (2, -0.2), (0, 0.1)):
+        path = model.rollout(states(4), dt, num_steps)
+        assert path.shape == (4, num_steps + 1, 2)
+    assert model._compiled_rollout.experimental_get_tracing_count() == 1
+
+
 def test_saved_model_gives_the_same_field(make_model, tmp_path):
     model, x = make_model(units=(8, 8)), states(4)
     expected = model.time_derivative(x)
