@@ -83,11 +83,7 @@ def hgn_runs(name):
 
 def hnn_runs():
     rows = {task: hnn_config.models_of(task) for task in hnn_config.TASKS}
-    # As published the pixels have one run; the table says so.
-    del rows[hnn_config.PIXELS]
-    found = runs.list_runs(rows, 3, hnn_config.make_config)
-    pixels = {hnn_config.PIXELS: ["hnn"]}
-    return found + runs.list_runs(pixels, 1, hnn_config.make_config)
+    return runs.list_runs(rows, 3, hnn_config.make_config)
 
 
 def real_runs():
