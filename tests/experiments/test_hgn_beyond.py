@@ -82,6 +82,7 @@ def test_measures_of_a_preset_and_of_controls(tmp_path, monkeypatch):
     assert found["data"]["inferred_motions"] == 1.0
     assert found["mean_image"]["inferred_frames"] == 0.0
     assert set(found["hgn_pendulum"]) == set(METRICS)
-    assert (tmp_path / "shown.png").stat().st_size > 10_000
+    for name in ("shown.png", "shown-far.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
     model = found["hgn_pendulum"]
     assert model["mse_e4_at_60"] < model["mean_image_mse_e4_at_60"]

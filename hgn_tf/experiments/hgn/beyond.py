@@ -200,7 +200,8 @@ def measure(
 
     Args:
       config: Settings of the row.
-      picture: Place of the picture of samples.
+      picture: Place of the picture of samples. Frames far on, under the truth,
+        go to the same name with "-far".
     Raises: ValueError: if the source is no HGN.
     """
     recipe = data.get_builder(config.dataset).recipe
@@ -228,7 +229,7 @@ def measure(
     return {
         **_new_motions(config, model, recipe, test, some.energy, picture),
         **_long(config, model, recipe, some),
-        **_far(config, model, recipe, test, some),
+        **_far(config, model, recipe, test, some, picture),
         **_symplectic(model, test, config.seed),
     }, costs or no_cost
 
@@ -304,7 +305,7 @@ def _long(config, model, recipe, some):
     }
 
 
-def _far(config, model, recipe, test, some):
+def _far(config, model, recipe, test, some, picture):
     """Errors and true energies over 960 frames, against the true motion."""
     part = test[: config.num_far]
     times = recipe.dt * np.arange(FAR_FRAMES)
@@ -315,6 +316,13 @@ def _far(config, model, recipe, test, some):
     path = model.rollout(model.infer(part.video), FAR_FRAMES - 1)
     drawn = np.clip(model.decode(path).numpy(), 0.0, 1.0)
     error = metrics.pixel_mse_per_frame(video, drawn)
+    shown = {
+        f"{name} {index + 1}": each[index]
+        for index in range(min(_NUM_SHOWN, len(part.video)))
+        for name, each in (("truth", video), ("model", drawn))
+    }
+    figure = plots.film_strip(shown, FAR_FRAMES // 16, recipe.dt)
+    plots.write_figure(picture.with_stem(f"{picture.stem}-far"), figure)
     spread = float(np.std(some.energy))
     drift, frames = motions.energy_drift(
         recipe, drawn, part.energy, spread, recipe.dt
