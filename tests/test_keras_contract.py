@@ -51,6 +51,14 @@ LAYERS = {
         lambda **kw: networks.DenseDecoder((6,), (4, 4, 1), **kw),
         [FLAT],
     ),
+    "TemplateDecoder": (
+        lambda **kw: networks.TemplateDecoder(2, (4, 4, 1), **kw),
+        [(4,)],
+    ),
+    "PairPotential": (
+        lambda **kw: networks.PairPotential(energy(**kw), 2, **kw),
+        [(4,)],
+    ),
     "EnergyNet": (energy, [FLAT]),
     "QuadraticEnergy": (networks.QuadraticEnergy, [FLAT]),
     "SeparableHamiltonian": (
@@ -94,6 +102,7 @@ LAYERS = {
 WHOLE = {
     "StateNet",
     "EnergyNet",
+    "PairPotential",
     "QuadraticEnergy",
     "SeparableHamiltonian",
     "JointHamiltonian",

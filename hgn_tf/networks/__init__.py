@@ -4,6 +4,7 @@ Every network has a convolutional form, on latents [batch, 4, 4, channels] as
 in the paper, and a flat form, on latents [batch, features] as in HGN++ (Higgins
 et al., 2021). The flat form costs far less on a CPU. `paper_networks` and
 `flat_networks` give matching sets, to be passed on as `HGN(**networks, ...)`.
+The object form, in `objects`, is told the number of bodies.
 The networks of the pixel HNN, from pairs of frames to z and back, are in
 `pairs`.
 """
@@ -28,6 +29,11 @@ from hgn_tf.networks.forms import (
     paper_networks,
 )
 from hgn_tf.networks.layers import MLP, build_once, layer_from, serializable
+from hgn_tf.networks.objects import (
+    PairPotential,
+    TemplateDecoder,
+    object_networks,
+)
 from hgn_tf.networks.pairs import (
     PairDecoder,
     PairEncoder,
@@ -45,10 +51,12 @@ __all__ = [
     "KeypointNet",
     "PairDecoder",
     "PairEncoder",
+    "PairPotential",
     "PositionNet",
     "QuadraticEnergy",
     "SeparableHamiltonian",
     "StateNet",
+    "TemplateDecoder",
     "UpsampleConv2D",
     "build_once",
     "conv_pair_networks",
@@ -56,6 +64,7 @@ __all__ = [
     "flat_networks",
     "has_bfloat16_units",
     "layer_from",
+    "object_networks",
     "paper_networks",
     "serializable",
     "split_state",

@@ -80,8 +80,8 @@ def paper_networks(
     Raises: ValueError: for another image size.
     Source: the HGN paper, A.1.
     """
-    size = _height_and_width(image_size)
-    halvings = _halvings(min(size))
+    size = height_and_width(image_size)
+    halvings = count_halvings(min(size))
     latent = tuple(math.ceil(length / 2**halvings) for length in size)
     drawn = tuple(length * 2**halvings for length in latent)
     widths = (filters // 2, *[filters] * 6, 3 * filters // 4)
@@ -168,17 +168,15 @@ def flat_networks(
     Raises: ValueError: for another image size.
     Source: Higgins et al., SyMetric (2021), appendix, for the flat form.
     """
-    size = _height_and_width(image_size)
-    halvings = _halvings(min(size))
-    strides = [2] * halvings + [1] * (len(encoder_filters) - halvings)
-    strides = strides[: len(encoder_filters)]
+    size = height_and_width(image_size)
+    halvings = count_halvings(min(size))
     flat: dict[str, Any] = {
         "convolutional": False,
         "quadratic": True,
         "rate": rate,
     }
     return {
-        "encoder": Encoder(encoder_filters, strides, (2 * latent_size,)),
+        "encoder": flat_encoder(encoder_filters, size, latent_size),
         "state_net": StateNet(state_units, (latent_size,)),
         "hamiltonian": SeparableHamiltonian(
             kinetic=EnergyNet(kinetic_units, **flat)
@@ -215,17 +213,33 @@ def _position_net(wanted, keypoints, filters, halvings, state_shape, **kwargs):
     if not wanted:
         return {}
     if keypoints:
-        # Maps of about 16x16, where a softmax finds a place. Never in half
-        # precision: q is read here, and q is a state.
-        strides = [*[2] * max(halvings - 2, 1), 1, 1]
-        widths = [*[32] * (len(strides) - 1), 16]
-        return {"position_net": KeypointNet(widths, strides, state_shape)}
+        return {"position_net": keypoint_net(halvings, state_shape)}
     # A halving per convolution.
     widths, strides = [filters] * (halvings + 1), [*[2] * halvings, 1]
     return {"position_net": PositionNet(widths, strides, state_shape, **kwargs)}
 
 
-def _height_and_width(image_size):
+def flat_encoder(
+    filters: Sequence[int], size: tuple[int, int], latent_size: int
+) -> Encoder:
+    """Convolutions that halve frames to 4 to 7 pixels, to a flat latent."""
+    halvings = count_halvings(min(size))
+    strides = [2] * halvings + [1] * (len(filters) - halvings)
+    return Encoder(filters, strides[: len(filters)], (2 * latent_size,))
+
+
+def keypoint_net(halvings: int, state_shape: tuple[int, ...]) -> KeypointNet:
+    """A `KeypointNet` with maps of about 16x16, where a softmax finds a place.
+
+    It is never in half precision: q is read here, and q is a state.
+    """
+    strides = [*[2] * max(halvings - 2, 1), 1, 1]
+    widths = [*[32] * (len(strides) - 1), 16]
+    return KeypointNet(widths, strides, state_shape)
+
+
+def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width in pixels; others than 8 to 256 are refused."""
     sides = image_size
     if isinstance(image_size, numbers.Integral):
         sides = (image_size, image_size)
@@ -242,6 +256,6 @@ def _height_and_width(image_size):
     return tuple(int(side) for side in sides)
 
 
-def _halvings(length):
+def count_halvings(length: int) -> int:
     """How often a side of 8 to 256 halves until it is 4 to 7."""
     return int(math.log2(length // 4))

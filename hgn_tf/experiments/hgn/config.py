@@ -26,9 +26,10 @@ class Config:
       budget: Name in BUDGETS that the settings came from.
       seed: Seed of weights, order of the data and noise.
       model: "hgn", or "pixel_hnn" for the paper's baseline.
-      form: Form of the networks. For an HGN "paper" is convolutional (A.1) and
-        "flat" has MLPs. For a pixel HNN "dense" has MLPs and "conv" has HGN's
-        encoder and decoder (A.3).
+      form: Form of the networks. For an HGN "paper" is convolutional (A.1),
+        "flat" has MLPs, and "objects" is told the number of bodies, see
+        `networks.object_networks`. For a pixel HNN "dense" has MLPs and "conv"
+        has HGN's encoder and decoder (A.3).
       filters: Channels of the convolutions of "paper" and "conv".
       latent_size: Channels of q and of p (A.1: 16), or their length if flat;
         0 for the system's degrees of freedom, which a pixel HNN always has.
@@ -188,6 +189,18 @@ BUDGETS: dict[str, _Settings] = {
         "initial_rollout_steps": 20,
         "rollout_from": 2500,
         "rollout_to": 4000,
+    },
+    # Told the number of bodies, and that pairs of them act on each other.
+    "objects": {
+        **_LAW,
+        "form": "objects",
+        "latent_size": 0,
+        "num_steps": 4000,
+        "state_frame": 15,
+        "shortest_window": 20,
+        "reversible": True,
+        "anchor": "random",
+        "rollout_steps": 20,
     },
     "conv": {
         **_LAW,
@@ -456,6 +469,16 @@ def _degrees_of_freedom(config, builder):
     return builder.recipe.system.dof
 
 
+def _number_of_bodies(size):
+    if size % 2 or size < 4:
+        raise ValueError(
+            'The form "objects" needs two bodies or more in the plane, and '
+            "`latent_size` two numbers for each; 0 is the system's. Received: "
+            f"{size} numbers."
+        )
+    return size // 2
+
+
 def _make_hgn(config, builder, tolerance, unit):
     size = config.latent_size or _degrees_of_freedom(config, builder)
     *sides, channels = data.frame_shape(builder)
@@ -487,6 +510,13 @@ def _make_hgn(config, builder, tolerance, unit):
                 grey_start=config.grey_start,
                 position_net=config.positions > 0,
                 keypoints=config.keypoints,
+                rate=_USUAL_DT / dt,
+            ),
+            "objects": lambda: networks.object_networks(
+                _number_of_bodies(size),
+                sides,
+                channels,
+                position_net=config.positions > 0,
                 rate=_USUAL_DT / dt,
             ),
         },
