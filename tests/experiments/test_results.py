@@ -31,6 +31,12 @@ def table_1_flat():
     )
 
 
+def table_1_far():
+    return hgn_table.format_tables(
+        *hgn_table.read_results(RESULTS, "far").values()
+    )
+
+
 def study():
     return hgn_study.format_study(
         runs.read_results(
@@ -66,6 +72,7 @@ def faults():
     [
         ("table1", table_1),
         ("table1_flat", table_1_flat),
+        ("table1_far", table_1_far),
         ("ablation", study),
         ("hnn_table", hnn),
         ("nhf_table", lambda: nhf("nhf_table")),

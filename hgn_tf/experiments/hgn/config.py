@@ -230,7 +230,7 @@ BUDGETS: dict[str, _Settings] = {
 
 # What a budget changes for one system. Three bodies part exponentially: of
 # rollouts of 59 steps the far frames drown the near ones.
-_OF_SYSTEM: dict[tuple[str, str], _Settings] = {
+OF_SYSTEM: dict[tuple[str, str], _Settings] = {
     ("far", "physics_three_body"): {"rollout_steps": 35},
 }
 
@@ -361,7 +361,7 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
     runs.check_settings(changes, Config)
     settings = {
         **BUDGETS[budget],
-        **_OF_SYSTEM.get((budget, dataset.partition("/")[0]), {}),
+        **OF_SYSTEM.get((budget, dataset.partition("/")[0]), {}),
         **changes,
     }
     config = Config(dataset, budget, **settings)
