@@ -261,9 +261,9 @@ class HGN(GuardedVideoModel):
             anchor,
             rollout_steps,
             initial_rollout_steps,
+            rollout_ramp,
             shortest_window,
         )
-        _check_ramp("rollout_ramp", rollout_ramp)
         _check_agreement(agreement, agreement_ramp, num_windows, reversible)
         _check_positions(positions, position_net)
         self.encoder = encoder
@@ -1149,7 +1149,14 @@ def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):
 
 
 def _check_windows(
-    inferred, decoded, state_frame, anchor, rollout_steps, initial, shortest
+    inferred,
+    decoded,
+    state_frame,
+    anchor,
+    rollout_steps,
+    initial,
+    ramp,
+    shortest,
 ):
     if anchor not in ("first", "random"):
         raise ValueError(
@@ -1165,6 +1172,7 @@ def _check_windows(
             "`state_frame` must be a frame of the shortest window, from 0 to "
             f"{(shortest or inferred) - 1}. Received: {state_frame}."
         )
+    _check_ramp("rollout_ramp", ramp)
     reach = max((shortest or inferred) - state_frame, state_frame)
     steps = {
         "rollout_steps": (rollout_steps, "the whole video"),
@@ -1180,6 +1188,11 @@ def _check_windows(
         raise ValueError(
             "`initial_rollout_steps` needs `num_decoded_frames`, for rollouts "
             f"that grow have not all frames. Received: {initial} and None."
+        )
+    if initial is None and tuple(ramp) != (0, 0):
+        raise ValueError(
+            "`rollout_ramp` needs `initial_rollout_steps`, from which rollouts "
+            f"grow. Received: {ramp} and None."
         )
     if None not in (initial, rollout_steps) and initial > rollout_steps:
         raise ValueError(

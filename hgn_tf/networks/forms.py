@@ -240,7 +240,7 @@ def keypoint_net(halvings: int, state_shape: tuple[int, ...]) -> KeypointNet:
 
 def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
     """Height and width in pixels; others than 8 to 256 are refused."""
-    sides = image_size
+    sides: Any = image_size
     if isinstance(image_size, numbers.Integral):
         sides = (image_size, image_size)
     fits = isinstance(sides, Sequence) and len(sides) == 2
@@ -253,7 +253,8 @@ def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
             "them, height and width; for other frames give the model an "
             f"encoder and a decoder of your own. Received: {image_size}."
         )
-    return tuple(int(side) for side in sides)
+    height, width = sides
+    return int(height), int(width)
 
 
 def count_halvings(length: int) -> int:

@@ -248,6 +248,33 @@ def test_models_get_equal_steps_and_videos():
     assert len(same) == 1
 
 
+def test_three_bodies_have_shorter_rollouts_and_are_rows_of_one_table():
+    rows = table.list_runs("far", None, 1, ["hgn_leapfrog"])
+    steps = {row.group: row.config.rollout_steps for row in rows}
+    assert steps == {**dict.fromkeys(SYSTEMS, 59), "three_body": 35}
+    config = settings.make_config(
+        "physics_three_body/long", "far", rollout_steps=40
+    )
+    assert config.rollout_steps == 40
+
+
+@pytest.mark.parametrize(
+    "system, changes, message",
+    [
+        ("pendulum", {}, "two bodies or more.*Received: 1 numbers"),
+        ("two_body", {"latent_size": 5}, "Received: 5 numbers"),
+        ("two_body", {"learned_kinetic": True}, "set it to false"),
+    ],
+)
+def test_objects_of_no_bodies_are_refused(system, changes, message, data_dir):
+    dataset = f"physics_{system}/tiny"
+    config = settings.make_config(
+        dataset, "objects", **{"batch_size": 4, **changes}
+    )
+    with pytest.raises(ValueError, match=message):
+        settings.check_config(config, data.get_builder(dataset))
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

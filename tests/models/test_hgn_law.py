@@ -531,6 +531,7 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
             "at most `rollout_steps`. Received: 5 and 4",
         ),
         ({"rollout_ramp": (5, 3)}, "`rollout_ramp` must be two steps"),
+        ({"rollout_ramp": (3, 5)}, "needs `initial_rollout_steps`"),
         ({"state_frame": 2}, "from 0 to 1. Received: 2"),
         ({"state_frame": -1}, "a frame of the shortest window"),
         ({"state_frame": 1, "rollout_steps": 4}, "num_decoded_frames"),

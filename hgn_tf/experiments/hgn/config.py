@@ -470,7 +470,12 @@ def _degrees_of_freedom(config, builder):
     return builder.recipe.system.dof
 
 
-def _number_of_bodies(size):
+def _number_of_bodies(config, size):
+    if config.learned_kinetic:
+        raise ValueError(
+            'The form "objects" has K = |p|^2 / 2. Received: learned_kinetic='
+            "True; set it to false."
+        )
     if size % 2 or size < 4:
         raise ValueError(
             'The form "objects" needs two bodies or more in the plane, and '
@@ -514,7 +519,7 @@ def _make_hgn(config, builder, tolerance, unit):
                 rate=_USUAL_DT / dt,
             ),
             "objects": lambda: networks.object_networks(
-                _number_of_bodies(size),
+                _number_of_bodies(config, size),
                 sides,
                 channels,
                 position_net=config.positions > 0,
@@ -533,7 +538,10 @@ def _make_hgn(config, builder, tolerance, unit):
         anchor=config.anchor,
         rollout_steps=config.rollout_steps or None,
         initial_rollout_steps=config.initial_rollout_steps or None,
-        rollout_ramp=(config.rollout_from, config.rollout_to),
+        # Those of one length have no ramp.
+        rollout_ramp=(config.rollout_from, config.rollout_to)
+        if config.initial_rollout_steps
+        else (0, 0),
         state_frame=config.state_frame,
         shortest_window=config.shortest_window or None,
         agreement=unit * config.agreement,
