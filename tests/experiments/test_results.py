@@ -138,6 +138,7 @@ def test_no_fault_lost_anything(faults):
     found = runs.read_results(folder, faults["Config"], ("count", "seed"))
     assert not [x for x in found if x.metrics["lost"] != 0]
     rows = {(run.group, run.model): run.config for run in faults["list_rows"]()}
+    assert len(found) == len(rows)
     for each in found:
         count = rows[each.dataset, each.model].count
         assert each.config["count"] == count <= each.metrics["faults"]
