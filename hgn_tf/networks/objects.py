@@ -140,7 +140,7 @@ class TemplateDecoder(WholeOutput):
         for name, start in starts.items():
             weight = self.add_weight(
                 shape=(start.size,),
-                initializer=_from(start),
+                initializer=keras.initializers.Constant(start.ravel()),
                 dtype=self.variable_dtype,
                 autocast=False,
                 name=name,
@@ -265,12 +265,3 @@ def _soft_disc(height, width):
     squares = rows[:, np.newaxis] ** 2 + columns**2
     opacity = 0.5 * np.exp(-squares / (2 * 0.3**2)) + 1e-3
     return np.log(opacity / (1.0 - opacity))
-
-
-def _from(start):
-    """An initialiser that gives these numbers, whatever they are."""
-
-    def initialise(shape, dtype=None):
-        return tf.cast(tf.reshape(start, shape), dtype)
-
-    return initialise

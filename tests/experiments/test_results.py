@@ -19,21 +19,9 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 RESULTS = ROOT / "results"
 
 
-def table_1():
+def table_1(budget):
     return hgn_table.format_tables(
-        *hgn_table.read_results(RESULTS, "cpu").values()
-    )
-
-
-def table_1_flat():
-    return hgn_table.format_tables(
-        *hgn_table.read_results(RESULTS, "flat").values()
-    )
-
-
-def table_1_far():
-    return hgn_table.format_tables(
-        *hgn_table.read_results(RESULTS, "far").values()
+        *hgn_table.read_results(RESULTS, budget).values()
     )
 
 
@@ -70,9 +58,9 @@ def faults():
 @pytest.mark.parametrize(
     "name, text",
     [
-        ("table1", table_1),
-        ("table1_flat", table_1_flat),
-        ("table1_far", table_1_far),
+        ("table1", lambda: table_1("cpu")),
+        ("table1_flat", lambda: table_1("flat")),
+        ("table1_far", lambda: table_1("far")),
         ("ablation", study),
         ("hnn_table", hnn),
         ("nhf_table", lambda: nhf("nhf_table")),

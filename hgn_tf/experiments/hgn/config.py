@@ -165,26 +165,23 @@ _LAW: _Settings = {
     "agreement_to": 800,
     "optimizer": "muon",
 }
+# States amid windows that stand anywhere, and rollouts both ways from them.
+_BOTH_WAYS: _Settings = {
+    **_LAW,
+    "state_frame": 15,
+    "shortest_window": 20,
+    "reversible": True,
+    "anchor": "random",
+    "rollout_steps": 20,
+}
 BUDGETS: dict[str, _Settings] = {
     "demo": {**_LAW, "num_inference_frames": 5, "num_steps": 3000},
     "cpu": {**_CPU, "num_steps": 8000},
-    "flat": {
-        **_LAW,
-        "num_steps": 4000,
-        "state_frame": 15,
-        "shortest_window": 20,
-        "reversible": True,
-        "anchor": "random",
-        "rollout_steps": 20,
-    },
+    "flat": {**_BOTH_WAYS, "num_steps": 4000},
     # On videos of 120 frames: rollouts are short until the law is found.
     "far": {
-        **_LAW,
+        **_BOTH_WAYS,
         "num_steps": 6000,
-        "state_frame": 15,
-        "shortest_window": 20,
-        "reversible": True,
-        "anchor": "random",
         "rollout_steps": 59,
         "initial_rollout_steps": 20,
         "rollout_from": 2500,
@@ -192,19 +189,14 @@ BUDGETS: dict[str, _Settings] = {
     },
     # Told the number of bodies, and that pairs of them act on each other.
     "objects": {
-        **_LAW,
+        **_BOTH_WAYS,
         "form": "objects",
         "latent_size": 0,
         "num_steps": 3000,
         "curriculum_steps": 500,
-        "state_frame": 15,
-        "shortest_window": 20,
-        "reversible": True,
-        "anchor": "random",
-        "rollout_steps": 20,
     },
     "conv": {
-        **_LAW,
+        **_BOTH_WAYS,
         "form": "paper",
         "filters": 32,
         "learned_kinetic": True,
@@ -214,11 +206,6 @@ BUDGETS: dict[str, _Settings] = {
         "num_steps": 6000,
         "tolerance": 1e-4,
         "curriculum_steps": 1000,
-        "state_frame": 15,
-        "shortest_window": 20,
-        "reversible": True,
-        "anchor": "random",
-        "rollout_steps": 20,
     },
     "paper": {
         "block_sigmoid": True,

@@ -280,8 +280,9 @@ def read_results(
     results_dir: pathlib.Path, budget: str
 ) -> dict[str, list[Result]]:
     """Table -> results of a budget in its folder, in the order of names."""
-    own = (names for (name, _), names in OF_SYSTEM.items() if name == budget)
-    varying = (*VARYING, *(name for names in own for name in names))
+    varying = [*VARYING]
+    for (name, _), changes in OF_SYSTEM.items():
+        varying += changes if name == budget else ()
     return {
         table: runs.read_results(
             results_dir / in_budget(table, budget), Config, varying
