@@ -16,7 +16,13 @@ import tfds_physics
 from hgn_tf import data, evaluation, files, presets, replicas
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import beyond, figures, own, study, train
-from hgn_tf.experiments.hgn.config import BUDGETS, DATASETS, Config, make_config
+from hgn_tf.experiments.hgn.config import (
+    BUDGETS,
+    DATASETS,
+    Config,
+    make_config,
+    settings_of,
+)
 from hgn_tf.experiments.hgn.table import in_budget, make_tables
 from hgn_tf.experiments.hnn import train as hnn_train
 from hgn_tf.experiments.hnn.config import PIXEL_TASKS
@@ -328,7 +334,12 @@ def _train(options):
         budget = options.budget or _OWN_BUDGET
         builder = data.open_videos(dataset, options.data_dir, **own_settings)
         dataset = data.dataset_name(builder)
-        settings = _proposed(builder, budget) | settings
+        chosen = BUDGETS.get(budget, {}) | settings
+        read = settings_of(
+            chosen.get("model", Config.model), chosen.get("form", Config.form)
+        )
+        proposed = _proposed(builder, budget)
+        settings = {k: proposed[k] for k in proposed if k in read} | settings
     elif own_settings:
         raise ValueError(
             f"The options {sorted(own_settings)} are for a folder or file of "

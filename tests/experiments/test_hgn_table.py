@@ -248,6 +248,23 @@ def test_models_get_equal_steps_and_videos():
     assert len(same) == 1
 
 
+def test_a_setting_goes_to_the_rows_that_read_it():
+    models = ["hgn_leapfrog", "pixel_hnn", "pixel_hnn_conv"]
+    rows = table.list_runs(
+        "cpu", ["pendulum"], 1, models, integrator="euler", filters=8
+    )
+    found = {
+        row.model: (row.config.integrator, row.config.filters) for row in rows
+    }
+    assert found == {
+        "hgn_leapfrog": ("euler", 16),
+        "pixel_hnn": ("leapfrog", 16),
+        "pixel_hnn_conv": ("leapfrog", 8),
+    }
+    with pytest.raises(ValueError, match=r"Received: \['positions'\]"):
+        table.list_runs("cpu", None, 1, ["pixel_hnn"], positions=1.0)
+
+
 def test_three_bodies_have_shorter_rollouts_and_are_rows_of_one_table():
     rows = table.list_runs("far", None, 1, ["hgn_leapfrog"])
     steps = {row.group: row.config.rollout_steps for row in rows}

@@ -227,6 +227,46 @@ _OPTIMIZERS = {"adam": keras.optimizers.Adam, "muon": optimizers.Muon}
 # it by a factor of H, so that the first motion per frame is the same.
 _USUAL_DT = 0.125
 
+# What a model has settings for. Every form has a latent size and a schedule.
+_OF_ALL = (
+    "dataset",
+    "budget",
+    "seed",
+    "model",
+    "form",
+    "num_steps",
+    "steps_per_epoch",
+    "batch_size",
+    "reversed_videos",
+    "optimizer",
+    "learning_rate",
+    "warmup_steps",
+    "final_learning_rate",
+)
+_OF_FORMS: dict[str, tuple[str, ...]] = {
+    "filters": ("paper", "conv"),
+    "block_sigmoid": ("paper",),
+    "quadratic": ("paper",),
+    "depth_to_space": ("paper",),
+    "grey_start": ("paper", "flat"),
+    "keypoints": ("paper", "flat"),
+    "learned_kinetic": ("paper", "flat", "objects"),
+}
+
+# Settings of what another one turns on.
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "agreement_from": ("agreement", "positions"),
+    "agreement_to": ("agreement", "positions"),
+    "num_windows": ("agreement",),
+    "reversible": ("agreement",),
+    "keypoints": ("positions",),
+    "initial_horizon": ("curriculum_steps",),
+    "rollout_from": ("initial_rollout_steps",),
+    "rollout_to": ("initial_rollout_steps",),
+}
+_HGN_FORMS = ("paper", "flat", "objects")
+_PIXEL_HNN_FORMS = ("dense", "conv")
+
 _LOWEST = {
     "filters": 1,
     "latent_size": 0,
@@ -339,6 +379,7 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
 
     Raises:
       ValueError: if the budget or a setting is unknown.
+      ValueError: if a setting that is changed is none of the model and form.
       ValueError: if a number is too low.
     """
     if budget not in BUDGETS:
@@ -352,6 +393,7 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
         **changes,
     }
     config = Config(dataset, budget, **settings)
+    _check_read(config, changes)
     runs.check_seed(config.seed)
     # What Keras would complain of in words of its own.
     for name, lowest in _LOWEST.items():
@@ -362,6 +404,37 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
                 f"{getattr(config, name)}."
             )
     return config
+
+
+def _check_read(config, changes):
+    """Settings that are changed are read by the model."""
+    read = settings_of(config.model, config.form)
+    for name, value in changes.items():
+        if name not in read:
+            raise ValueError(
+                f"A setting must be one of the model's, {config.model!r} of "
+                f"form {config.form!r}. Received: {name}={value}."
+            )
+        needed = _NEEDED.get(name, (name,))
+        if value and not any(getattr(config, each) for each in needed):
+            raise ValueError(
+                f"`{name}` needs {' or '.join(needed)} above 0. Received: "
+                f"{name}={value} and {needed[0]}=0."
+            )
+
+
+def settings_of(model: str, form: str) -> list[str]:
+    """The settings that a model of a form reads; all for unknown ones."""
+    forms = {"hgn": _HGN_FORMS, "pixel_hnn": _PIXEL_HNN_FORMS}.get(model, ())
+    return [
+        field.name
+        for field in dataclasses.fields(Config)
+        if form not in forms
+        or form in _OF_FORMS.get(field.name, forms)
+        and (
+            model == "hgn" or field.name in _OF_ALL or field.name in _OF_FORMS
+        )
+    ]
 
 
 def check_config(config: Config, builder: data.Builder) -> None:

@@ -19,6 +19,7 @@ from hgn_tf.evaluation import (
 from hgn_tf.experiments import runs, tables
 from hgn_tf.experiments.hgn import train
 from hgn_tf.experiments.hgn.config import (
+    BUDGETS,
     DATASETS,
     FORECAST,
     OF_SYSTEM,
@@ -27,6 +28,7 @@ from hgn_tf.experiments.hgn.config import (
     VARIANTS,
     Config,
     make_config,
+    settings_of,
 )
 from hgn_tf.experiments.hgn.figures import check_folders, write_figures
 from hgn_tf.experiments.runs import Result
@@ -260,15 +262,32 @@ def list_runs(
     rows = TABLES[table]
     models = list(rows) if models is None else models
     runs.check_names("models", models, rows)
+    of_rows = {
+        model: _changes_of(BUDGETS[budget] | rows[model], changes)
+        for model in models
+    }
+    of_none = sorted(set(changes).difference(*of_rows.values()))
+    if models and of_none:
+        raise ValueError(
+            f"A setting must be of one of the models. Received: {of_none} for "
+            f"{models}."
+        )
     return runs.list_runs(
         {system: models for system in systems or SYSTEMS},
         num_seeds,
         lambda system, model, seed: make_config(
             DATASETS[budget].format(system),
             budget,
-            **{"seed": seed, **rows[model], **changes},
+            **{"seed": seed, **rows[model], **of_rows[model]},
         ),
     )
+
+
+def _changes_of(row, changes):
+    """The changes that the model of a row reads."""
+    row = row | changes
+    read = settings_of(row.get("model", Config.model), row.get("form", Config.form))
+    return {name: value for name, value in changes.items() if name in read}
 
 
 def in_budget(table: str, budget: str) -> str:
