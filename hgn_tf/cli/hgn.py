@@ -229,8 +229,11 @@ def add(
     sub.add_argument("--figures", action="store_true", help="6, 7 and 8 too")
     sub.add_argument(
         "--study",
-        action="store_true",
-        help="instead: what brings a law, one change of a budget per row",
+        nargs="?",
+        const="ablation",
+        choices=list(study.STUDIES),
+        help="instead: what brings a law, one change of a budget per row "
+        "(ablation, if no name follows); or clean videos, five frames seen",
     )
     sub.add_argument("--results", type=pathlib.Path, default="results")
     sub.add_argument(
@@ -664,6 +667,7 @@ def _table(options):
                 f"--budget {options.budget}, --figures {options.figures}."
             )
         text = study.make_study(
+            options.study,
             options.systems,
             options.seeds,
             options.models,
@@ -673,7 +677,7 @@ def _table(options):
             verbose=2,
             progress=print,
         )
-        print(f"\n{text}wrote {options.results / 'ablation.md'}")
+        print(f"\n{text}wrote {options.results / options.study}.md")
         return
     tables = make_tables(
         options.budget,

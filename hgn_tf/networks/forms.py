@@ -15,6 +15,7 @@ from hgn_tf.networks.encoder import (
 )
 from hgn_tf.networks.energy import (
     EnergyNet,
+    JointHamiltonian,
     QuadraticEnergy,
     SeparableHamiltonian,
 )
@@ -131,6 +132,7 @@ def flat_networks(
     kinetic_units: tuple[int, ...] = (),
     potential_units: tuple[int, ...] = (128, 128),
     decoder_units: tuple[int, ...] = (256, 256),
+    separable: bool = True,
     grey_start: bool = True,
     position_net: bool = False,
     keypoints: bool = True,
@@ -155,6 +157,9 @@ def flat_networks(
       kinetic_units: Hidden widths of a network that is added to |p|^2 / 2;
         empty for none.
       potential_units: Hidden widths of the network of V.
+      separable: bool. Whether H is K(p) + V(q). Otherwise it is one network
+        on both, |q|^2 / 2 + |p|^2 / 2 + an MLP of `potential_units`: for
+        systems that do not separate, by "implicit_midpoint". Defaults to True.
       decoder_units: Hidden widths of the decoder.
       grey_start: Whether the first frames are one grey, see `DenseDecoder`.
       position_net: bool. Whether there is one, for `HGN(positions=...)`.
@@ -165,9 +170,15 @@ def flat_networks(
         any dt, in any unit. Defaults to 1.0, for a dt of about 0.125.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and
       position_net if there is one.
-    Raises: ValueError: for another image size.
+    Raises: ValueError: for another image size, or `kinetic_units` without a
+      kinetic energy.
     Source: Higgins et al., SyMetric (2021), appendix, for the flat form.
     """
+    if kinetic_units and not separable:
+        raise ValueError(
+            "`kinetic_units` are of a separable energy. Received: "
+            f"{kinetic_units} and separable=False."
+        )
     size = height_and_width(image_size)
     halvings = count_halvings(min(size))
     flat: dict[str, Any] = {
@@ -183,7 +194,9 @@ def flat_networks(
             if kinetic_units
             else QuadraticEnergy(rate),
             potential=EnergyNet(potential_units, **flat),
-        ),
+        )
+        if separable
+        else JointHamiltonian(EnergyNet(potential_units, **flat)),
         "decoder": DenseDecoder(decoder_units, (*size, channels), grey_start),
         **_position_net(
             position_net,

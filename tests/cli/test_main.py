@@ -20,7 +20,10 @@ from hgn_tf.cli import main
         ),
         (["train", "x", "--set", "seed=1"], "setting must be one of"),
         (["train", "x", "--seed", "-1"], "`seed` must be from 0"),
-        (["train", "x", "--set", "batch_size=0"], "`batch_size` must be at least 1"),
+        (
+            ["train", "x", "--set", "batch_size=0"],
+            "`batch_size` must be at least 1",
+        ),
         (["figure", "10", "--out", "x.docx"], "must end in one of"),
         (["fit", "ring"], "'ring'"),
         (["table", "hgn", "--systems", "springs"], "springs"),

@@ -4,17 +4,19 @@ import dataclasses
 
 import pytest
 
+from hgn_tf import data
 from hgn_tf.cli import main
 from hgn_tf.evaluation import METRICS
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import config as settings
 from hgn_tf.experiments.hgn import study
-from hgn_tf.experiments.hgn.config import STUDY, STUDY_SYSTEMS
+from hgn_tf.experiments.hgn.config import STUDY
+from hgn_tf.experiments.hgn.study import STUDIES
 
 
 def make_study(folder, rows=None, systems=("pendulum",), num_seeds=1):
     return study.make_study(
-        systems, num_seeds, rows, folder, runs_dir=folder / "runs"
+        "ablation", systems, num_seeds, rows, folder, runs_dir=folder / "runs"
     )
 
 
@@ -54,28 +56,45 @@ def trained(monkeypatch):
     return names
 
 
-@pytest.mark.parametrize("system", STUDY_SYSTEMS)
-def test_a_row_changes_its_budget_as_it_says(system):
-    for run in study.list_study([system], 1, None):
-        budget, changes = STUDY[run.model]
-        dataset = changes.get("dataset", "physics_{}/small").format(system)
-        base = settings.make_config(dataset, budget)
+@pytest.mark.parametrize(
+    "name, system",
+    [(name, system) for name in STUDIES for system in STUDIES[name].rows],
+)
+def test_a_row_changes_its_budget_as_it_says(name, system):
+    found = study.list_study(name, [system], 1, None)
+    assert [run.model for run in found] == list(STUDIES[name].rows[system])
+    for run in found:
+        budget, changes = STUDIES[name].settings[run.model]
+        changes = {"dataset": settings.DATASETS[budget], **changes}
+        base = settings.make_config(f"physics_{system}/tiny", budget)
         ours = dataclasses.asdict(run.config)
         differing = {
             name: value
             for name, value in ours.items()
             if value != getattr(base, name)
         }
+        changes["dataset"] = changes["dataset"].format(system)
         expected = {
             name: value
             for name, value in changes.items()
-            if name != "dataset" and value != getattr(base, name)
+            if value != getattr(base, name)
         }
         assert differing == expected, run.model
 
 
+def test_the_clean_study_sees_five_frames_without_noise(data_dir):
+    for run in study.list_study("clean", None, 1, None):
+        assert run.config.num_inference_frames == 5
+        builder = data.get_builder(run.config.dataset)
+        assert builder.recipe.noise == 0
+        settings.check_config(run.config, builder)
+
+
 def test_rows_differ_from_each_other():
-    configs = [run.config for run in study.list_study(["pendulum"], 1, None)]
+    configs = [
+        run.config
+        for run in study.list_study("ablation", ["pendulum"], 1, None)
+    ]
     assert len(set(configs)) == len(STUDY)
 
 
@@ -104,6 +123,7 @@ def test_text_has_every_row_and_the_mean_image(trained, tmp_path):
     "arguments, message",
     [
         (["--study", "--models", "fat"], "`models` must be of"),
+        (["--study", "clean", "--systems", "three_body"], "`systems` must be"),
         (["--study", "--systems", "mass_spring"], "`systems` must be of"),
         (["--study", "--figures"], "no figures"),
         (["--study", "--budget", "flat"], "budgets of its own"),

@@ -6,7 +6,6 @@ import runpy
 import pytest
 
 from hgn_tf.experiments import runs
-from hgn_tf.experiments.hgn import config as hgn_config
 from hgn_tf.experiments.hgn import study as hgn_study
 from hgn_tf.experiments.hgn import table as hgn_table
 from hgn_tf.experiments.hnn import config as hnn_config
@@ -25,12 +24,8 @@ def table_1(budget):
     )
 
 
-def study():
-    return hgn_study.format_study(
-        runs.read_results(
-            RESULTS / "ablation", hgn_config.Config, hgn_table.VARYING
-        )
-    )
+def study(name):
+    return hgn_study.format_study(name, hgn_study.read_study(name, RESULTS))
 
 
 def hnn():
@@ -61,7 +56,8 @@ def faults():
         ("table1", lambda: table_1("cpu")),
         ("table1_flat", lambda: table_1("flat")),
         ("table1_far", lambda: table_1("far")),
-        ("ablation", study),
+        ("ablation", lambda: study("ablation")),
+        ("clean", lambda: study("clean")),
         ("hnn_table", hnn),
         ("nhf_table", lambda: nhf("nhf_table")),
         ("nhf_study", lambda: nhf("nhf_study")),

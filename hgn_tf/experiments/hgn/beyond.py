@@ -54,7 +54,7 @@ _FAR = {
     "far_energy_drift": Metric("drift of the true energy, spreads"),
     "far_energy_drift_of_truth": Metric("of true frames", yardstick=True),
 }
-_SYMETRIC = {
+SYMETRIC = {
     "symetric_r2": Metric("R^2", form=".3f"),
     "symetric_sym": Metric("Sym", form=".3f"),
     "symetric": Metric("SyMetric", form=".0f"),
@@ -80,7 +80,7 @@ METRICS: dict[str, Metric] = {
         for frames in LONG_FRAMES
     },
     **_FAR,
-    **_SYMETRIC,
+    **SYMETRIC,
 }
 # Frames of a new motion: as long as the paper's videos.
 _NUM_FRAMES = 30
@@ -230,7 +230,7 @@ def measure(
         **_new_motions(config, model, recipe, test, some.energy, picture),
         **_long(config, model, recipe, some),
         **_far(config, model, recipe, test, some, picture),
-        **_symplectic(model, test, config.seed),
+        **measure_symetric(model, test, config.seed),
     }, costs or no_cost
 
 
@@ -343,8 +343,17 @@ def _far(config, model, recipe, test, some, picture):
     }
 
 
-def _symplectic(model, test, seed):
-    """SyMetric of the states of rollouts, at random frames."""
+def measure_symetric(
+    model: VideoModel, test: data.Trajectories, seed: int
+) -> dict[str, float]:
+    """SyMetric of the states of rollouts, at random frames.
+
+    Args:
+      model: Trained model.
+      test: Trajectories whose true states are known.
+      seed: Seed of the frames.
+    Returns: The measures in SYMETRIC.
+    """
     path = model.rollout(model.infer(test.video), test.video.shape[1] - 1)
     count = test.q.shape[0] * test.q.shape[1]
     rows = np.random.default_rng(seed).permutation(count)[:_NUM_STATES]
@@ -491,7 +500,7 @@ def _far_part(groups):
 
 def _symetric_part(groups):
     lines = [
-        [system, model, *tables.cells(results, list(_SYMETRIC), METRICS)]
+        [system, model, *tables.cells(results, list(SYMETRIC), METRICS)]
         for system, model, results in _models(groups)
     ]
     return [
@@ -501,7 +510,7 @@ def _symetric_part(groups):
         "is above 0.9 and Sym below 0.05 (Higgins et al. 2021; departures are "
         "in `metrics.symetric`).",
         tables.markdown_table(
-            ["system", "model", *tables.titles(list(_SYMETRIC), METRICS)],
+            ["system", "model", *tables.titles(list(SYMETRIC), METRICS)],
             lines,
         ),
     ]

@@ -286,7 +286,9 @@ def list_runs(
 def _changes_of(row, changes):
     """The changes that the model of a row reads."""
     row = row | changes
-    read = settings_of(row.get("model", Config.model), row.get("form", Config.form))
+    read = settings_of(
+        row.get("model", Config.model), row.get("form", Config.form)
+    )
     return {name: value for name, value in changes.items() if name in read}
 
 
