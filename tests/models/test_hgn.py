@@ -248,11 +248,18 @@ def test_deterministic_model_has_neither_noise_nor_kl():
     assert fit(make_model(stochastic=True), epochs=1).history["kl"][0] > 0
 
 
-def test_joint_hamiltonian_trains():
+@pytest.mark.parametrize("integrator", ["rk4", "implicit_midpoint"])
+def test_joint_hamiltonian_trains(integrator):
     energy = networks.EnergyNet((8,), convolutional=False)
     joint = networks.JointHamiltonian(energy)
-    model = make_model(hamiltonian=joint, integrator="rk4")
+    model = make_model(hamiltonian=joint, integrator=integrator)
+    before = energy.get_weights()
     assert np.all(np.isfinite(fit(model).history["loss"]))
+    changes = [
+        np.abs(new - old).max()
+        for new, old in zip(energy.get_weights(), before)
+    ]
+    assert min(changes) > 0
 
 
 def test_geco_follows_the_error():

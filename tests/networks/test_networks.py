@@ -282,6 +282,22 @@ def test_flat_networks_fit_together(size, kinetic_units):
     assert parts["decoder"](state.q).shape == (2, size, size, 2)
 
 
+def test_flat_energy_may_be_joint():
+    """No K and V, |s|^2 / 2 at first; and q bends with p."""
+    joint = flat_networks(8, latent_size=2, separable=False)["hamiltonian"]
+    assert isinstance(joint, JointHamiltonian)
+    assert not is_separable(joint)
+    state = PhaseState(tf.random.normal([5, 2]), tf.random.normal([5, 2]))
+    energy = joint(*state)
+    # What q adds depends on p: a mixed second difference is not 0.
+    zero = tf.zeros([5, 2])
+    mixed = energy - joint(state.q, zero) - joint(zero, state.p)
+    assert np.abs(mixed + joint(zero, zero)).max() > 1e-3
+    assert joint.network.quadratic
+    with pytest.raises(ValueError, match="of a separable energy"):
+        flat_networks(8, kinetic_units=(4,), separable=False)
+
+
 @pytest.mark.parametrize("size", [8, 32])
 @pytest.mark.parametrize("form", [paper_networks, flat_networks])
 def test_position_nets_give_the_q_of_their_form(form, size):
