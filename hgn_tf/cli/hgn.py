@@ -21,7 +21,7 @@ from hgn_tf.experiments.hgn.config import (
     DATASETS,
     Config,
     make_config,
-    settings_of,
+    of_form,
 )
 from hgn_tf.experiments.hgn.table import in_budget, make_tables
 from hgn_tf.experiments.hnn import train as hnn_train
@@ -232,8 +232,9 @@ def add(
         nargs="?",
         const="ablation",
         choices=list(study.STUDIES),
-        help="instead: what brings a law, one change of a budget per row "
-        "(ablation, if no name follows); or clean videos, five frames seen",
+        help="instead: ablation (if no name follows), what brings a law, one "
+        "change of a budget per row; clean, videos without noise, of which "
+        "five frames are seen",
     )
     sub.add_argument("--results", type=pathlib.Path, default="results")
     sub.add_argument(
@@ -337,12 +338,8 @@ def _train(options):
         budget = options.budget or _OWN_BUDGET
         builder = data.open_videos(dataset, options.data_dir, **own_settings)
         dataset = data.dataset_name(builder)
-        chosen = BUDGETS.get(budget, {}) | settings
-        read = settings_of(
-            chosen.get("model", Config.model), chosen.get("form", Config.form)
-        )
-        proposed = _proposed(builder, budget)
-        settings = {k: proposed[k] for k in proposed if k in read} | settings
+        form = (BUDGETS.get(budget, {}) | settings).get("form", Config.form)
+        settings = _proposed(builder, budget, form) | settings
     elif own_settings:
         raise ValueError(
             f"The options {sorted(own_settings)} are for a folder or file of "
@@ -356,7 +353,7 @@ def _train(options):
     )
 
 
-def _proposed(builder, budget):
+def _proposed(builder, budget, form):
     """Says what was found; the settings that are proposed for it."""
     found = own.find(builder)
     print(own.describe(builder, found))
@@ -364,10 +361,19 @@ def _proposed(builder, budget):
     settings = {
         name: proposal.value for name, proposal in own.propose(found).items()
     }
-    shortest = BUDGETS.get(budget, {}).get("shortest_window", 0)
+    usual = BUDGETS.get(budget, {})
     inferred = settings["num_inference_frames"]
-    if shortest > inferred:
+    shortest = usual.get("shortest_window", 0)
+    if usual.get("state_frame", 0) and not 0 < shortest <= inferred:
         settings |= {"shortest_window": 0, "state_frame": inferred // 2}
+        reach = inferred - inferred // 2
+        # Rollouts must reach over a window.
+        settings |= {
+            name: max(reach, usual[name])
+            for name in ("rollout_steps", "initial_rollout_steps")
+            if usual.get(name, 0)
+        }
+    settings = of_form(settings, form)
     print("settings: " + " ".join(f"{k}={v}" for k, v in settings.items()))
     return settings
 

@@ -201,7 +201,8 @@ class JointHamiltonian(WholePrecision):
     Explicit leapfrog on such an H is first order and not symplectic (measured:
     order 0.9, det J - 1 of -9e-3 at dt 0.1). So neither volume nor energy is
     kept as with SeparableHamiltonian, and backward rollouts do not retrace
-    forward ones exactly. rk4 keeps its order.
+    forward ones exactly. "rk4" keeps its order, "implicit_midpoint" its order
+    and the two-form.
 
     Args:
       network: Layer on (q, p) joined on the last axis -> [batch].

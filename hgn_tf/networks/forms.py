@@ -132,11 +132,11 @@ def flat_networks(
     kinetic_units: tuple[int, ...] = (),
     potential_units: tuple[int, ...] = (128, 128),
     decoder_units: tuple[int, ...] = (256, 256),
-    separable: bool = True,
     grey_start: bool = True,
     position_net: bool = False,
     keypoints: bool = True,
     rate: float = 1.0,
+    separable: bool = True,
 ) -> dict:
     """The same path on a flat latent, with MLPs: much cheaper on a CPU.
 
@@ -156,10 +156,7 @@ def flat_networks(
       state_units: Hidden widths of f_psi.
       kinetic_units: Hidden widths of a network that is added to |p|^2 / 2;
         empty for none.
-      potential_units: Hidden widths of the network of V.
-      separable: bool. Whether H is K(p) + V(q). Otherwise it is one network
-        on both, |q|^2 / 2 + |p|^2 / 2 + an MLP of `potential_units`: for
-        systems that do not separate, by "implicit_midpoint". Defaults to True.
+      potential_units: Hidden widths of the network of V, or of a joint H.
       decoder_units: Hidden widths of the decoder.
       grey_start: Whether the first frames are one grey, see `DenseDecoder`.
       position_net: bool. Whether there is one, for `HGN(positions=...)`.
@@ -168,6 +165,9 @@ def flat_networks(
         Defaults to True.
       rate: float. Factor of both energies, see `EnergyNet`: 0.125 / dt suits
         any dt, in any unit. Defaults to 1.0, for a dt of about 0.125.
+      separable: bool. Whether H is K(p) + V(q). Otherwise it is one network
+        on both, |q|^2 / 2 + |p|^2 / 2 + an MLP of `potential_units`: for
+        systems that do not separate, by "implicit_midpoint". Defaults to True.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and
       position_net if there is one.
     Raises: ValueError: for another image size, or `kinetic_units` without a

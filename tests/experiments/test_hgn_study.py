@@ -2,21 +2,23 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from hgn_tf import data
 from hgn_tf.cli import main
 from hgn_tf.evaluation import METRICS
 from hgn_tf.experiments import runs
+from hgn_tf.experiments.hgn import beyond, study
 from hgn_tf.experiments.hgn import config as settings
-from hgn_tf.experiments.hgn import study
-from hgn_tf.experiments.hgn.config import STUDY
 from hgn_tf.experiments.hgn.study import STUDIES
 
+SOME = {"ablation": ["random_start", "flat"], "clean": ["law", "published"]}
 
-def make_study(folder, rows=None, systems=("pendulum",), num_seeds=1):
+
+def make_study(folder, rows=None, name="ablation", num_seeds=1):
     return study.make_study(
-        "ablation", systems, num_seeds, rows, folder, runs_dir=folder / "runs"
+        name, ["pendulum"], num_seeds, rows, folder, runs_dir=folder / "runs"
     )
 
 
@@ -28,7 +30,7 @@ def trained(monkeypatch):
     def evaluate(run_dir, data_dir, experiment, model_name):
         config = runs.read_config(run_dir, settings.Config)
         metrics = {name: float(index) for index, name in enumerate(METRICS)}
-        metrics["collapsed"] = float(model_name == "random_start")
+        metrics["collapsed"] = float(model_name in ("random_start", "law"))
         metrics["energy_r2"] = 0.5 + 0.25 * config.seed
         return runs.Result(
             experiment=experiment,
@@ -53,6 +55,9 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(study.train, "train", train)
     monkeypatch.setattr(study.train, "evaluate", evaluate)
+    monkeypatch.setattr(
+        study, "_symetric", lambda *_: dict.fromkeys(beyond.SYMETRIC, 0.25)
+    )
     return names
 
 
@@ -65,7 +70,7 @@ def test_a_row_changes_its_budget_as_it_says(name, system):
     assert [run.model for run in found] == list(STUDIES[name].rows[system])
     for run in found:
         budget, changes = STUDIES[name].settings[run.model]
-        changes = {"dataset": settings.DATASETS[budget], **changes}
+        changes = {"dataset": settings.DATASETS.get(budget), **changes}
         base = settings.make_config(f"physics_{system}/tiny", budget)
         ours = dataclasses.asdict(run.config)
         differing = {
@@ -90,12 +95,17 @@ def test_the_clean_study_sees_five_frames_without_noise(data_dir):
         settings.check_config(run.config, builder)
 
 
-def test_rows_differ_from_each_other():
-    configs = [
-        run.config
-        for run in study.list_study("ablation", ["pendulum"], 1, None)
-    ]
-    assert len(set(configs)) == len(STUDY)
+@pytest.mark.parametrize("name", STUDIES)
+def test_rows_differ_from_each_other(name):
+    for system, rows in STUDIES[name].rows.items():
+        found = study.list_study(name, [system], 1, None)
+        assert len({run.config for run in found}) == len(rows)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_columns_are_there_once(name):
+    columns = STUDIES[name].columns
+    assert len(set(columns)) == len(columns)
 
 
 def test_runs_that_are_there_are_not_done_again(trained, tmp_path):
@@ -105,18 +115,39 @@ def test_runs_that_are_there_are_not_done_again(trained, tmp_path):
     assert trained == ["pendulum-flat-0", "pendulum-neither-0"]
 
 
-def test_text_has_every_row_and_the_mean_image(trained, tmp_path):
-    text = make_study(tmp_path, ["random_start", "flat"], num_seeds=2)
+@pytest.mark.parametrize("name", STUDIES)
+def test_text_has_every_row_and_the_mean_image(name, trained, tmp_path):
+    collapsed, sound = SOME[name]
+    text = make_study(tmp_path, SOME[name], name, num_seeds=2)
     lines = text.splitlines()
-    assert (tmp_path / "ablation.md").read_text() == text
-    (flat,) = [line for line in lines if line.startswith("| flat |")]
+    assert (tmp_path / f"{name}.md").read_text() == text
+    (row,) = [line for line in lines if line.startswith(f"| {sound} |")]
     # Seeds 0 and 1: 0.5 and 0.75.
-    assert "| 0.625 +- 0.2 |" in flat
-    assert any(line.startswith("| random_start, collapsed |") for line in lines)
+    assert "| 0.625 +- 0.2 |" in row
+    assert ("| 0.250 +- 0 |" in row) == (name == "clean")
+    assert any(line.startswith(f"| {collapsed}, coll") for line in lines)
     (image,) = [line for line in lines if line.startswith("| mean image |")]
     place = list(METRICS).index("long_mean_image_mse_e4_at_60")
     assert f"| {place:.1f} |" in image
     assert "two_body" not in text
+
+
+@pytest.mark.slow
+def test_symetric_of_a_run_is_measured(tmp_path, data_dir):
+    config = settings.make_config(
+        "physics_pendulum/tiny",
+        "clean",
+        num_steps=2,
+        steps_per_epoch=2,
+        warmup_steps=1,
+        batch_size=4,
+        rollout_steps=10,
+        # Of thirty frames a whole window is left for rollouts of ten steps.
+    )
+    study.train.train(config, tmp_path, verbose=0)
+    found = study._symetric(config, tmp_path, None)
+    assert set(found) == set(beyond.SYMETRIC)
+    assert all(np.isfinite(value) for value in found.values())
 
 
 @pytest.mark.parametrize(
@@ -124,6 +155,10 @@ def test_text_has_every_row_and_the_mean_image(trained, tmp_path):
     [
         (["--study", "--models", "fat"], "`models` must be of"),
         (["--study", "clean", "--systems", "three_body"], "`systems` must be"),
+        (
+            ["--study", "clean", "--systems", "pendulum", "--models", "joint"],
+            "`models of ['pendulum']` must be of",
+        ),
         (["--study", "--systems", "mass_spring"], "`systems` must be of"),
         (["--study", "--figures"], "no figures"),
         (["--study", "--budget", "flat"], "budgets of its own"),

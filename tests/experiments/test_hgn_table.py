@@ -1,6 +1,8 @@
 """Table 1: runs resumed and printed; tiny ones end to end if slow."""
 
 import dataclasses
+import pathlib
+import shlex
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hgn_tf.experiments.hgn import table, train
 from hgn_tf.experiments.hgn.config import FORECAST, SYSTEMS, VARIANTS
 from hgn_tf.experiments.hgn.table import PAPER
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
 TINY = {
     "num_steps": 2,
     "steps_per_epoch": 1,
@@ -261,8 +264,67 @@ def test_a_setting_goes_to_the_rows_that_read_it():
         "pixel_hnn": ("leapfrog", 16),
         "pixel_hnn_conv": ("leapfrog", 8),
     }
-    with pytest.raises(ValueError, match=r"Received: \['positions'\]"):
-        table.list_runs("cpu", None, 1, ["pixel_hnn"], positions=1.0)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"positions": 1.0}, "`positions` must be left to .*'objects'.*dense"),
+        ({"filtes": 8}, "A setting must be one of .*'filters'"),
+    ],
+)
+def test_a_setting_of_no_row_is_refused_before_training(
+    changes, message, tmp_path, trained
+):
+    with pytest.raises(ValueError, match=message):
+        make_tables(tmp_path, ["pixel_hnn"], **changes)
+    assert not trained
+
+
+def test_a_setting_of_one_table_alone_is_taken(tmp_path, trained):
+    models = ["pixel_hnn", "hgn_forecast"]
+    make_tables(tmp_path, models, integrator="euler")
+    (forecast,) = results_of(tmp_path, "table1_forecast").values()
+    (pixels,) = results_of(tmp_path).values()
+    assert forecast.config["integrator"] == "euler"
+    assert pixels.config["integrator"] == "leapfrog"
+
+
+def test_every_setting_says_which_forms_read_it():
+    names = [field.name for field in dataclasses.fields(settings.Config)]
+    assert sorted(settings.READ_BY) == sorted(names)
+    assert set(settings._READ_WITH) <= set(names)
+
+
+RECORDED = sorted(
+    path
+    for folder in ("table1", "table1_flat", "table1_far", "ablation", "trials")
+    for path in (ROOT / "results" / folder).glob("*.json")
+)
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_the_command_of_a_run_makes_its_settings(path, tmp_path):
+    # A setting that is younger than the run has its default.
+    config = settings.Config(**runs.read_result(path).config)
+    words = shlex.split(settings.train_command(config, tmp_path))
+    pairs = [word for flag, word in zip(words, words[1:]) if flag == "--set"]
+    made = settings.make_config(
+        words[2],
+        words[4],
+        seed=int(words[6]),
+        **runs.parse_settings(pairs, settings.Config),
+    )
+    assert settings.train_command(made, tmp_path) == shlex.join(words)
+
+
+def test_what_a_form_does_not_read_is_in_no_command(tmp_path):
+    config = settings.make_config("physics_pendulum/small", "flat")
+    odd = dataclasses.replace(config, filters=64, depth_to_space=True)
+    ours, theirs = (
+        settings.train_command(each, tmp_path) for each in (config, odd)
+    )
+    assert ours == theirs and "--set" not in ours
 
 
 def test_three_bodies_have_shorter_rollouts_and_are_rows_of_one_table():

@@ -283,17 +283,20 @@ def test_flat_networks_fit_together(size, kinetic_units):
 
 
 def test_flat_energy_may_be_joint():
-    """No K and V, |s|^2 / 2 at first; and q bends with p."""
     joint = flat_networks(8, latent_size=2, separable=False)["hamiltonian"]
     assert isinstance(joint, JointHamiltonian)
     assert not is_separable(joint)
-    state = PhaseState(tf.random.normal([5, 2]), tf.random.normal([5, 2]))
-    energy = joint(*state)
-    # What q adds depends on p: a mixed second difference is not 0.
-    zero = tf.zeros([5, 2])
-    mixed = energy - joint(state.q, zero) - joint(zero, state.p)
-    assert np.abs(mixed + joint(zero, zero)).max() > 1e-3
-    assert joint.network.quadratic
+    rng = np.random.default_rng(0)
+    q, p = rng.normal(size=(2, 5, 2)).astype(np.float32)
+    found = joint(q, p)
+    # In a separable energy this mixed difference is 0.
+    mixed = found - joint(q, 0 * p) - joint(0 * q, p) + joint(0 * q, 0 * p)
+    assert np.abs(mixed).max() > 1e-3
+    # Without its network it is |s|^2 / 2.
+    last = joint.network._stack[-1]
+    last.kernel.assign(tf.zeros_like(last.kernel))
+    expected = 0.5 * np.square([q, p]).sum(axis=(0, 2))
+    np.testing.assert_allclose(joint(q, p), expected, rtol=1e-5)
     with pytest.raises(ValueError, match="of a separable energy"):
         flat_networks(8, kinetic_units=(4,), separable=False)
 

@@ -55,7 +55,7 @@ _FAR = {
     "far_energy_drift_of_truth": Metric("of true frames", yardstick=True),
 }
 SYMETRIC = {
-    "symetric_r2": Metric("R^2", form=".3f"),
+    "symetric_r2": Metric("R^2 of the true state", form=".3f"),
     "symetric_sym": Metric("Sym", form=".3f"),
     "symetric": Metric("SyMetric", form=".0f"),
 }

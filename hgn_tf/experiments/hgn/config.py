@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hgn_tf import data, inspection, losses, networks, optimizers
+from hgn_tf import data, inspection, integrators, losses, networks, optimizers
 from hgn_tf.experiments import runs
 from hgn_tf.models.hgn import HGN
 from hgn_tf.models.hnn import HNN
@@ -42,8 +42,8 @@ class Config:
       learned_kinetic: Whether K has a network, as in the paper; without one
         it is |p|^2 / 2.
       separable: Whether the energy of "flat" is K(p) + V(q), as the paper
-        has it; without it H(q, p) is one network, for which an integrator
-        must be made, such as "implicit_midpoint".
+        has it. Without it H(q, p) is one network, and leapfrog is refused:
+        "implicit_midpoint" keeps order and two-form on any energy.
       depth_to_space: Whether the decoder of "paper" has one block less, see
         `networks.Decoder`; not in the paper.
       half_precision: Whether encoder and decoder of "paper" compute in
@@ -243,23 +243,58 @@ _OPTIMIZERS = {"adam": keras.optimizers.Adam, "muon": optimizers.Muon}
 # it by a factor of H, so that the first motion per frame is the same.
 _USUAL_DT = 0.125
 
-# What a model has settings for. Every form has a latent size and a schedule.
-_OF_ALL = (
-    "dataset",
-    "budget",
-    "seed",
-    "model",
-    "form",
-    "num_steps",
-    "steps_per_epoch",
-    "batch_size",
-    "reversed_videos",
-    "optimizer",
-    "learning_rate",
-    "warmup_steps",
-    "final_learning_rate",
-)
-_OF_FORMS: dict[str, tuple[str, ...]] = {
+_HGN_FORMS = ("paper", "flat", "objects")
+_PIXEL_HNN_FORMS = ("dense", "conv")
+# The forms that read a setting, of all settings.
+READ_BY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        (
+            "dataset",
+            "budget",
+            "seed",
+            "model",
+            "form",
+            "num_steps",
+            "steps_per_epoch",
+            "batch_size",
+            "reversed_videos",
+            "optimizer",
+            "learning_rate",
+            "warmup_steps",
+            "final_learning_rate",
+        ),
+        _HGN_FORMS + _PIXEL_HNN_FORMS,
+    ),
+    **dict.fromkeys(
+        (
+            "latent_size",
+            "learned_kinetic",
+            "half_precision",
+            "state_net",
+            "integrator",
+            "sample",
+            "num_inference_frames",
+            "num_decoded_frames",
+            "curriculum_steps",
+            "initial_horizon",
+            "state_frame",
+            "anchor",
+            "rollout_steps",
+            "initial_rollout_steps",
+            "rollout_from",
+            "rollout_to",
+            "shortest_window",
+            "agreement",
+            "agreement_from",
+            "agreement_to",
+            "num_windows",
+            "reversible",
+            "positions",
+            "tolerance",
+            "geco_limit",
+        ),
+        _HGN_FORMS,
+    ),
     "filters": ("paper", "conv"),
     "block_sigmoid": ("paper",),
     "quadratic": ("paper",),
@@ -267,11 +302,9 @@ _OF_FORMS: dict[str, tuple[str, ...]] = {
     "grey_start": ("paper", "flat"),
     "keypoints": ("paper", "flat"),
     "separable": ("flat",),
-    "learned_kinetic": ("paper", "flat", "objects"),
 }
-
-# Settings of what another one turns on.
-_NEEDED: dict[str, tuple[str, ...]] = {
+# Settings that are read where one of others is on.
+_READ_WITH: dict[str, tuple[str, ...]] = {
     "agreement_from": ("agreement", "positions"),
     "agreement_to": ("agreement", "positions"),
     "num_windows": ("agreement",),
@@ -280,9 +313,8 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "initial_horizon": ("curriculum_steps",),
     "rollout_from": ("initial_rollout_steps",),
     "rollout_to": ("initial_rollout_steps",),
+    "learned_kinetic": ("separable",),
 }
-_HGN_FORMS = ("paper", "flat", "objects")
-_PIXEL_HNN_FORMS = ("dense", "conv")
 
 _LOWEST = {
     "filters": 1,
@@ -307,7 +339,6 @@ DATASETS = {
     "cpu": "physics_{}/small",
     "flat": "physics_{}/small",
     "far": "physics_{}/long",
-    "clean": "physics_{}/long_clean",
     "conv": "physics_{}/small",
     "paper": "physics_{}",
 }
@@ -344,12 +375,14 @@ FORECAST: dict[str, _Settings] = {
 TABLES = {"table1": VARIANTS, "table1_forecast": FORECAST}
 
 
-# The study of what brings a law: budget, and what a row changes in it.
+# Rows of a study: budget, and what a row changes in it.
 _Rows = dict[str, tuple[str, _Settings]]
+
+# The study of what brings a law.
 _FLAT_STUDY = {"num_steps": 3000}
 _CONV_STUDY = {"num_steps": 3000}
-STUDY_SYSTEMS = ("pendulum", "two_body")
-STUDY: _Rows = {
+ABLATION_SYSTEMS = ("pendulum", "two_body")
+ABLATION: _Rows = {
     "flat": ("flat", _FLAT_STUDY),
     "no_agreement": ("flat", {**_FLAT_STUDY, "agreement": 0.0}),
     "no_positions": ("flat", {**_FLAT_STUDY, "positions": 0.0}),
@@ -393,16 +426,14 @@ STUDY: _Rows = {
 }
 
 
-# The protocol of HGN++: clean videos, five frames seen. "published" has its
-# objective and parts, 60 frames around the seen ones. Two cores cannot have its
-# 500,000 steps of 128 videos at 1.5e-4; MLPs are two layers of 128, for 5 of
-# 250.
-CLEAN_SYSTEMS = ("mass_spring", "pendulum", "two_body", "double_pendulum")
+# The protocol of HGN++: clean videos, of which five frames are seen.
+_LONG_CLEAN = {"dataset": "physics_{}/long_clean"}
 CLEAN: _Rows = {
-    "law": ("clean", {}),
+    "law": ("clean", _LONG_CLEAN),
     "published": (
         "clean",
         {
+            **_LONG_CLEAN,
             "agreement": 0.0,
             "positions": 0.0,
             "rollout_steps": 30,
@@ -415,15 +446,20 @@ CLEAN: _Rows = {
     ),
     "joint": (
         "clean",
-        {"separable": False, "integrator": "implicit_midpoint"},
+        {
+            **_LONG_CLEAN,
+            "separable": False,
+            "integrator": "implicit_midpoint",
+        },
     ),
 }
 # The energy of a double pendulum does not separate; those of the others do.
+_SEPARABLE_ROWS = ("law", "published")
 CLEAN_ROWS = {
-    system: ("law", "published", "joint")
-    if system == "double_pendulum"
-    else ("law", "published")
-    for system in CLEAN_SYSTEMS
+    "mass_spring": _SEPARABLE_ROWS,
+    "pendulum": _SEPARABLE_ROWS,
+    "two_body": _SEPARABLE_ROWS,
+    "double_pendulum": (*_SEPARABLE_ROWS, "joint"),
 }
 
 
@@ -459,33 +495,41 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
     return config
 
 
+def of_form(settings: _Settings, form: str) -> _Settings:
+    """Those of some settings that a form reads; all for an unknown one."""
+    known = any(form in forms for forms in READ_BY.values())
+    return {
+        name: value
+        for name, value in settings.items()
+        if not known or form in READ_BY.get(name, ())
+    }
+
+
 def _check_read(config, changes):
     """Settings that are changed are read by the model."""
-    read = settings_of(config.model, config.form)
     for name, value in changes.items():
-        if name not in read:
+        if not of_form({name: value}, config.form):
             raise ValueError(
-                f"A setting must be one of the model's, {config.model!r} of "
-                f"form {config.form!r}. Received: {name}={value}."
+                f"`{name}` must be left to the forms that read it, "
+                f"{list(READ_BY[name])}. Received: {name}={value} for the form "
+                f"{config.form!r}."
             )
-        needed = _NEEDED.get(name, (name,))
-        if value and not any(getattr(config, each) for each in needed):
+        # What says that a thing is off says the truth.
+        if value is not False and not _is_on(config, name):
+            others = [
+                f"{other}={getattr(config, other)}"
+                for other in _READ_WITH[name]
+            ]
             raise ValueError(
-                f"`{name}` needs {' or '.join(needed)} above 0. Received: "
-                f"{name}={value} and {needed[0]}=0."
+                f"`{name}` is read with {' or '.join(_READ_WITH[name])} alone. "
+                f"Received: {name}={value} and {', '.join(others)}."
             )
 
 
-def settings_of(model: str, form: str) -> list[str]:
-    """The settings that a model of a form reads; all for unknown ones."""
-    forms = {"hgn": _HGN_FORMS, "pixel_hnn": _PIXEL_HNN_FORMS}.get(model, ())
-    return [
-        field.name
-        for field in dataclasses.fields(Config)
-        if form not in forms
-        or form in _OF_FORMS.get(field.name, forms)
-        and (model == "hgn" or field.name in _OF_ALL or field.name in _OF_FORMS)
-    ]
+def _is_on(config, name):
+    """Whether what a setting belongs to is on."""
+    others = _READ_WITH.get(name, ())
+    return not others or any(getattr(config, other) for other in others)
 
 
 def check_config(config: Config, builder: data.Builder) -> None:
@@ -516,18 +560,35 @@ def check_config(config: Config, builder: data.Builder) -> None:
             "`num_steps` must be a multiple of `steps_per_epoch`. Received: "
             f"{config.num_steps} and {config.steps_per_epoch}."
         )
+    if not config.separable and _needs_separable(config.integrator):
+        raise ValueError(
+            "`separable` must be true for an integrator made of leapfrog "
+            "steps; for one energy of both q and p set integrator="
+            f"implicit_midpoint. Received: separable=False and integrator="
+            f"{config.integrator}."
+        )
     _optimizer(config)
     # The tolerance on data that are not there yet does not matter here.
     _put_together(config, builder, config.tolerance, 1.0)
 
 
+def _needs_separable(integrator):
+    method = integrators.INTEGRATORS.get(integrator)
+    return method is not None and bool(method.lengths)
+
+
 def train_command(config: Config, run_dir: pathlib.Path) -> str:
-    """The command that makes a run anew, in this folder."""
+    """The command that makes a run anew, in this folder.
+
+    Settings that the run does not read are left out.
+    """
     budget = make_config(config.dataset, config.budget, seed=config.seed)
     changes = [
         f"--set {name}={value}"
-        for name, value in dataclasses.asdict(config).items()
-        if value != getattr(budget, name)
+        for name, value in of_form(
+            dataclasses.asdict(config), config.form
+        ).items()
+        if value != getattr(budget, name) and _is_on(config, name)
     ]
     return " ".join(
         [

@@ -23,12 +23,13 @@ from hgn_tf.experiments.hgn.config import (
     DATASETS,
     FORECAST,
     OF_SYSTEM,
+    READ_BY,
     SYSTEMS,
     TABLES,
     VARIANTS,
     Config,
     make_config,
-    settings_of,
+    of_form,
 )
 from hgn_tf.experiments.hgn.figures import check_folders, write_figures
 from hgn_tf.experiments.runs import Result
@@ -152,7 +153,7 @@ def make_tables(
       verbose: Verbosity of `model.fit`.
       figures: Whether to draw figures 6, 7 and 8 into table1/ too.
       progress: Callable that gets a line after each run.
-      **changes: Settings of the budget, for all runs.
+      **changes: Settings of the budget, for the rows that read them.
     Returns: the tables as Markdown.
     Raises: ValueError: for an unknown budget, system, model or table, no
       seed, a run's folder of other settings, results of one model with
@@ -164,6 +165,7 @@ def make_tables(
         table: [model for model in rows if model in (models or rows)]
         for table, rows in TABLES.items()
     }
+    _check_changes(budget, wanted, changes)
     if figures:
         # Said before hours of training; runs that are to come leave folders.
         done = results_dir / name
@@ -232,7 +234,7 @@ def run(
       runs_dir: Folder of the runs' folders, with model.keras and report.html.
       data_dir: TFDS's folder; None for its default.
       verbose: Verbosity of `model.fit`.
-      **changes: Settings of the budget, for all runs.
+      **changes: Settings of the budget, for the rows that read them.
     Raises: ValueError: for an unknown budget, system, model or table, or no
       seed.
     """
@@ -262,34 +264,43 @@ def list_runs(
     rows = TABLES[table]
     models = list(rows) if models is None else models
     runs.check_names("models", models, rows)
-    of_rows = {
-        model: _changes_of(BUDGETS[budget] | rows[model], changes)
-        for model in models
-    }
-    of_none = sorted(set(changes).difference(*of_rows.values()))
-    if models and of_none:
-        raise ValueError(
-            f"A setting must be of one of the models. Received: {of_none} for "
-            f"{models}."
-        )
+    runs.check_settings(changes, Config)
     return runs.list_runs(
         {system: models for system in systems or SYSTEMS},
         num_seeds,
         lambda system, model, seed: make_config(
             DATASETS[budget].format(system),
             budget,
-            **{"seed": seed, **rows[model], **of_rows[model]},
+            **{
+                "seed": seed,
+                **rows[model],
+                **of_form(changes, _form(budget, rows[model], changes)),
+            },
         ),
     )
 
 
-def _changes_of(row, changes):
-    """The changes that the model of a row reads."""
-    row = row | changes
-    read = settings_of(
-        row.get("model", Config.model), row.get("form", Config.form)
-    )
-    return {name: value for name, value in changes.items() if name in read}
+def _form(budget, row, changes):
+    settings = BUDGETS[budget] | row | changes
+    return settings.get("form", Config.form)
+
+
+def _check_changes(budget, wanted, changes):
+    """Some row reads each setting: said before hours of training."""
+    runs.check_names("budget", [budget], DATASETS)
+    runs.check_settings(changes, Config)
+    forms = [
+        _form(budget, TABLES[table][model], changes)
+        for table, models in wanted.items()
+        for model in models
+    ]
+    for name, value in changes.items():
+        if not any(of_form({name: value}, form) for form in forms):
+            raise ValueError(
+                f"`{name}` must be left to the forms that read it, "
+                f"{list(READ_BY[name])}. Received: {name}={value} for the "
+                f"forms {sorted(set(forms))}."
+            )
 
 
 def in_budget(table: str, budget: str) -> str:
