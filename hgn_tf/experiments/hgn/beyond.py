@@ -354,6 +354,7 @@ def measure_symetric(
       seed: Seed of the frames.
     Returns: The measures in SYMETRIC.
     """
+    assert test.q is not None and test.p is not None
     path = model.rollout(model.infer(test.video), test.video.shape[1] - 1)
     count = test.q.shape[0] * test.q.shape[1]
     rows = np.random.default_rng(seed).permutation(count)[:_NUM_STATES]

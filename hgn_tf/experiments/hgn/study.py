@@ -187,7 +187,7 @@ def list_study(
     )
 
 
-def _find(name):
+def _find(name) -> Study:
     runs.check_names("study", [name], STUDIES)
     return STUDIES[name]
 
