@@ -564,7 +564,7 @@ def check_config(config: Config, builder: data.Builder) -> None:
         raise ValueError(
             "`separable` must be true for an integrator made of leapfrog "
             "steps; for one energy of both q and p set integrator="
-            f"implicit_midpoint. Received: separable=False and integrator="
+            "implicit_midpoint. Received: separable=False and integrator="
             f"{config.integrator}."
         )
     _optimizer(config)

@@ -178,7 +178,7 @@ def list_study(
     runs.check_names(
         f"models of {list(asked)}",
         rows or (),
-        {row for system in asked for row in study.rows[system]},
+        dict.fromkeys(row for system in asked for row in study.rows[system]),
     )
     return runs.list_runs(
         asked,
