@@ -529,7 +529,10 @@ def test_constraints_of_a_flow_count_weights():
     weight = np.array([1, 1, 1, 0, 0, 0.0])
     keras.utils.set_random_seed(0)
     parts = nhf_networks(units=(8,), posterior_units=(8,))
-    model = compiled(NHF(**parts, kl_tolerance=0.1, drift_tolerance=0.1))
+    # Long steps, whose drift is no rounding.
+    model = compiled(
+        NHF(**parts, dt=4.0, kl_tolerance=0.1, drift_tolerance=0.1)
+    )
     model._draw_noise = lambda shape, *_: tf.ones(shape)
     weighed = evaluate(model, points, sample_weight=weight)
     alone = evaluate(model, points[:3])
@@ -540,7 +543,10 @@ def test_constraints_of_a_flow_count_weights():
     parts = model._objective(points[:3], None, purpose=0)[2]
     for tracker, value in parts:
         if tracker.name in ("kl", "drift"):
-            assert float(found[tracker.name]) == pytest.approx(float(value))
+            assert float(value) > 1e-4
+            assert float(found[tracker.name]) == pytest.approx(
+                float(value), rel=1e-3
+            )
     assert weighed["elbo"] == pytest.approx(alone["elbo"], rel=1e-5)
 
 
