@@ -298,7 +298,14 @@ def test_every_setting_says_which_forms_read_it():
 
 RECORDED = sorted(
     path
-    for folder in ("table1", "table1_flat", "table1_far", "ablation", "trials")
+    for folder in (
+        "table1",
+        "table1_flat",
+        "table1_far",
+        "ablation",
+        "clean",
+        "trials",
+    )
     for path in (ROOT / "results" / folder).glob("*.json")
 )
 
