@@ -296,7 +296,7 @@ def test_every_setting_says_which_forms_read_it():
     assert set(settings._READ_WITH) <= set(names)
 
 
-RECORDED = sorted(
+FINISHED = sorted(
     path
     for folder in (
         "table1",
@@ -310,7 +310,7 @@ RECORDED = sorted(
 )
 
 
-@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FINISHED, ids=lambda path: path.stem)
 def test_the_command_of_a_run_makes_its_settings(path, tmp_path):
     # A setting that is younger than the run has its default.
     config = settings.Config(**runs.read_result(path).config)
