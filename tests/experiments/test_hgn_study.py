@@ -1,4 +1,4 @@
-"""The study of what brings a law: its rows, its resume, its text."""
+"""Studies: their rows, their resume, their text."""
 
 import dataclasses
 
@@ -142,7 +142,6 @@ def test_symetric_of_a_run_is_measured(tmp_path, data_dir):
         warmup_steps=1,
         batch_size=4,
         rollout_steps=10,
-        # Of thirty frames a whole window is left for rollouts of ten steps.
     )
     study.train.train(config, tmp_path, verbose=0)
     found = study._symetric(config, tmp_path, None)

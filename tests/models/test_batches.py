@@ -531,7 +531,7 @@ def test_constraints_of_a_flow_count_weights():
     parts = nhf_networks(units=(8,), posterior_units=(8,))
     # Long steps, whose drift is no rounding.
     model = compiled(
-        NHF(**parts, dt=4.0, kl_tolerance=0.1, drift_tolerance=0.1)
+        NHF(**parts, dt=32.0, kl_tolerance=0.1, drift_tolerance=0.1)
     )
     model._draw_noise = lambda shape, *_: tf.ones(shape)
     weighed = evaluate(model, points, sample_weight=weight)
@@ -543,10 +543,8 @@ def test_constraints_of_a_flow_count_weights():
     parts = model._objective(points[:3], None, purpose=0)[2]
     for tracker, value in parts:
         if tracker.name in ("kl", "drift"):
-            assert float(value) > 1e-4
-            assert float(found[tracker.name]) == pytest.approx(
-                float(value), rel=1e-3
-            )
+            assert float(value) > 1e-3
+            assert float(found[tracker.name]) == pytest.approx(float(value))
     assert weighed["elbo"] == pytest.approx(alone["elbo"], rel=1e-5)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -468,7 +469,7 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
 
     Raises:
       ValueError: if the budget or a setting is unknown.
-      ValueError: if a setting that is changed is none of the model and form.
+      ValueError: if the form of the model does not read a changed setting.
       ValueError: if a number is too low.
     """
     if budget not in BUDGETS:
@@ -505,15 +506,24 @@ def of_form(settings: _Settings, form: str) -> _Settings:
     }
 
 
-def _check_read(config, changes):
-    """Settings that are changed are read by the model."""
+def check_forms(changes: _Settings, forms: Sequence[str]) -> None:
+    """Each setting that is changed is read by one of some forms, at least.
+
+    Raises: ValueError: if one is not.
+    """
     for name, value in changes.items():
-        if not of_form({name: value}, config.form):
+        if not any(of_form({name: value}, form) for form in forms):
             raise ValueError(
                 f"`{name}` must be left to the forms that read it, "
-                f"{list(READ_BY[name])}. Received: {name}={value} for the form "
-                f"{config.form!r}."
+                f"{list(READ_BY[name])}. Received: {name}={value} for the "
+                f"forms {sorted(set(forms))}."
             )
+
+
+def _check_read(config, changes):
+    """Settings that are changed are read by the model."""
+    check_forms(changes, [config.form])
+    for name, value in changes.items():
         # What says that a thing is off says the truth.
         if value is not False and not _is_on(config, name):
             others = [

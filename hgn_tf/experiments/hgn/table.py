@@ -23,11 +23,11 @@ from hgn_tf.experiments.hgn.config import (
     DATASETS,
     FORECAST,
     OF_SYSTEM,
-    READ_BY,
     SYSTEMS,
     TABLES,
     VARIANTS,
     Config,
+    check_forms,
     make_config,
     of_form,
 )
@@ -294,13 +294,7 @@ def _check_changes(budget, wanted, changes):
         for table, models in wanted.items()
         for model in models
     ]
-    for name, value in changes.items():
-        if not any(of_form({name: value}, form) for form in forms):
-            raise ValueError(
-                f"`{name}` must be left to the forms that read it, "
-                f"{list(READ_BY[name])}. Received: {name}={value} for the "
-                f"forms {sorted(set(forms))}."
-            )
+    check_forms(changes, forms)
 
 
 def in_budget(table: str, budget: str) -> str:
