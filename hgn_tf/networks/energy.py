@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from hgn_tf.networks.layers import (
     WholePrecision,
+    activation_of,
     build_in_turn,
     build_once,
     check_smooth,
@@ -27,8 +28,11 @@ class EnergyNet(WholePrecision):
 
     Args:
       units: Width of each hidden layer.
-      activation: Activation of the hidden layers. It must be smooth, since
-        training takes second derivatives.
+      activation: Activation of the hidden layers, by Keras's name or "sin". It
+        must be smooth, since training takes second derivatives. Sines find a
+        bent energy from its forces in far fewer steps than "softplus", which
+        is the paper's (Sitzmann et al., Implicit neural representations with
+        periodic activation functions, 2020).
       convolutional: Whether x is [batch, height, width, channels].
       first_scale: Factor on the initial weights of the first layer.
       first_bias: Largest initial bias of a flat first layer; biases start
@@ -86,7 +90,7 @@ class EnergyNet(WholePrecision):
         return make_layer(
             self.convolutional,
             width,
-            activation=self.activation,
+            activation=activation_of(self.activation),
             # At scale 1 this is LeCun's.
             kernel_initializer=keras.initializers.VarianceScaling(scale**2),
             # Units that all bend at x = 0 are nearly one unit where x has

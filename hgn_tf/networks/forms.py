@@ -30,6 +30,7 @@ def paper_networks(
     grey_start: bool = True,
     quadratic: bool = True,
     learned_kinetic: bool = True,
+    energy_activation: str = "softplus",
     depth_to_space: bool = False,
     picture_dtype: str | None = None,
     position_net: bool = False,
@@ -64,6 +65,8 @@ def paper_networks(
         see `EnergyNet`. Defaults to True.
       learned_kinetic: bool. Whether K has a network; without one it is
         |p|^2 / 2, see `QuadraticEnergy`. Defaults to True, as in the paper.
+      energy_activation: str. Activation of the energies, see `EnergyNet`.
+        Defaults to "softplus", as in the paper.
       depth_to_space: bool. Whether the decoder has one block less, see
         `Decoder`; not in the paper. Defaults to False.
       picture_dtype: str. Keras dtype policy of encoder, decoder and
@@ -83,6 +86,11 @@ def paper_networks(
     """
     size = height_and_width(image_size)
     halvings = count_halvings(min(size))
+    energy: dict[str, Any] = {
+        "activation": energy_activation,
+        "quadratic": quadratic,
+        "rate": rate,
+    }
     latent = tuple(math.ceil(length / 2**halvings) for length in size)
     drawn = tuple(length * 2**halvings for length in latent)
     widths = (filters // 2, *[filters] * 6, 3 * filters // 4)
@@ -98,10 +106,10 @@ def paper_networks(
         ),
         "state_net": StateNet((filters, filters), (*latent, latent_channels)),
         "hamiltonian": SeparableHamiltonian(
-            kinetic=EnergyNet([filters] * 5, quadratic=quadratic, rate=rate)
+            kinetic=EnergyNet([filters] * 5, **energy)
             if learned_kinetic
             else QuadraticEnergy(rate),
-            potential=EnergyNet([filters] * 5, quadratic=quadratic, rate=rate),
+            potential=EnergyNet([filters] * 5, **energy),
         ),
         "decoder": Decoder(
             [filters] * (halvings - depth_to_space),
@@ -137,6 +145,7 @@ def flat_networks(
     keypoints: bool = True,
     rate: float = 1.0,
     separable: bool = True,
+    energy_activation: str = "softplus",
 ) -> dict:
     """The same path on a flat latent, with MLPs: much cheaper on a CPU.
 
@@ -168,6 +177,8 @@ def flat_networks(
       separable: bool. Whether H is K(p) + V(q). Otherwise it is one network
         on both, |q|^2 / 2 + |p|^2 / 2 + an MLP of `potential_units`: for
         systems that do not separate, by "implicit_midpoint". Defaults to True.
+      energy_activation: str. Activation of the energies, see `EnergyNet`.
+        Defaults to "softplus".
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and
       position_net if there is one.
     Raises: ValueError: for another image size, or `kinetic_units` without a
@@ -183,6 +194,7 @@ def flat_networks(
     halvings = count_halvings(min(size))
     flat: dict[str, Any] = {
         "convolutional": False,
+        "activation": energy_activation,
         "quadratic": True,
         "rate": rate,
     }

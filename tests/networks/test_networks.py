@@ -550,6 +550,20 @@ def test_energy_of_straight_pieces_is_refused(activation):
         EnergyNet(activation=activation)
 
 
-@pytest.mark.parametrize("activation", ["elu", "silu", "softsign", None])
+@pytest.mark.parametrize("activation", ["elu", "silu", "softsign", "sin", None])
 def test_energy_of_smooth_pieces_is_taken(activation):
     assert EnergyNet(activation=activation).activation == activation
+
+
+def test_energy_of_sines_is_what_it_says():
+    keras.utils.set_random_seed(0)
+    net = EnergyNet((5, 4), activation="sin", convolutional=False)
+    x = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
+    found = net(x)
+    first, first_bias, second, second_bias, last = net.get_weights()
+    hidden = np.sin(np.sin(x @ first + first_bias) @ second + second_bias)
+    np.testing.assert_allclose(found, (hidden @ last)[:, 0], rtol=1e-4)
+    again = EnergyNet.from_config(net.get_config())
+    again.build(x.shape)
+    again.set_weights(net.get_weights())
+    np.testing.assert_array_equal(again(x), found)

@@ -42,6 +42,8 @@ class Config:
         of "flat" always are. Not the paper's default either.
       learned_kinetic: Whether K has a network, as in the paper; without one
         it is |p|^2 / 2.
+      energy_activation: Activation of the networks of energies, "softplus"
+        (paper), "sin" or another smooth one of Keras's.
       separable: Whether the energy of "flat" is K(p) + V(q), as the paper
         has it. Without it H(q, p) is one network, and leapfrog is refused:
         "implicit_midpoint" keeps order and two-form on any energy.
@@ -106,6 +108,7 @@ class Config:
     block_sigmoid: bool = False
     quadratic: bool = True
     learned_kinetic: bool = False
+    energy_activation: str = "softplus"
     separable: bool = True
     depth_to_space: bool = False
     half_precision: str = "off"
@@ -186,11 +189,12 @@ BUDGETS: dict[str, _Settings] = {
     # On videos of 120 frames: rollouts are short until the law is found.
     "far": {
         **_BOTH_WAYS,
-        "num_steps": 6000,
+        "num_steps": 5000,
         "rollout_steps": 59,
         "initial_rollout_steps": 20,
-        "rollout_from": 2500,
-        "rollout_to": 4000,
+        "rollout_from": 1500,
+        "rollout_to": 3500,
+        "energy_activation": "sin",
     },
     # Clean videos of 120 frames, of which five are seen.
     "clean": {
@@ -299,6 +303,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "filters": ("paper", "conv"),
     "block_sigmoid": ("paper",),
     "quadratic": ("paper",),
+    "energy_activation": ("paper", "flat"),
     "depth_to_space": ("paper",),
     "grey_start": ("paper", "flat"),
     "keypoints": ("paper", "flat"),
@@ -684,6 +689,7 @@ def _make_hgn(config, builder, tolerance, unit):
                 grey_start=config.grey_start,
                 quadratic=config.quadratic,
                 learned_kinetic=config.learned_kinetic,
+                energy_activation=config.energy_activation,
                 depth_to_space=config.depth_to_space,
                 picture_dtype=dtype,
                 position_net=config.positions > 0,
@@ -696,6 +702,7 @@ def _make_hgn(config, builder, tolerance, unit):
                 latent_size=size,
                 kinetic_units=(128, 128) if config.learned_kinetic else (),
                 separable=config.separable,
+                energy_activation=config.energy_activation,
                 grey_start=config.grey_start,
                 position_net=config.positions > 0,
                 keypoints=config.keypoints,
