@@ -590,6 +590,39 @@ def read_motions(
     return found.distance / pixel, found.spread / pixel, energy
 
 
+def fitted_motions(
+    recipe: tfds_physics.Recipe, video: np.ndarray, num_frames: int
+) -> np.ndarray:
+    """True motions from the states that fit the frames of videos best.
+
+    The best that can be hoped for from frames with noise: the places that the
+    frames show, each by itself, and the true motion nearest to them.
+
+    Args:
+      recipe: Recipe of the dataset.
+      video: Recorded frames, floats in [0, 1], 7 at least in time, [batch,
+        time, height, width, 3].
+      num_frames: Frames from the first one on.
+
+    Returns:
+      q, float64 [batch, num_frames, dof]; NaN where a motion found would run
+      into a collision.
+
+    Raises:
+      ValueError: If there are fewer than 7 frames.
+    """
+    system = recipe.system
+    # A recorded frame is sharp, at a place that noise has moved.
+    places = tfds_physics.read_frames(system, video).q
+    found = tfds_physics.read_motion(system, places, recipe.dt)
+    times = recipe.dt * np.arange(num_frames)
+    q = np.full((len(video), num_frames, system.dof), np.nan)
+    for row, (q0, p0) in enumerate(zip(found.q0, found.p0)):
+        with contextlib.suppress(ArithmeticError):  # a collision
+            q[row] = system.simulate(q0[None], p0[None], times)[0][0]
+    return q
+
+
 def read_energies(
     recipe: tfds_physics.Recipe, q: np.ndarray, dt: float
 ) -> np.ndarray:

@@ -108,31 +108,66 @@ def disagreements(
     return found
 
 
-def _variances(parts, present):
-    """The variance of each part over the rows of all replicas."""
+def unevenness(
+    sizes: tf.Tensor, weights: tf.Tensor, present: int | tf.Tensor = 1
+) -> tf.Tensor:
+    """How unlike sizes are: their squared distance from their mean, over it.
+
+    mean over n of w (size / m - 1)^2 / mean(w), m = mean(w size) / mean(w)
+
+    with m and the mean of w over the batch. Equal sizes have 0, whatever they
+    are.
+
+    Args:
+      sizes: Numbers above 0, [batch, n].
+      weights: What each counts, [batch, n].
+      present: int. 0 for a replica whose rows do not count, else 1.
+    Returns: Unevenness, [batch].
+    """
+    whole, size = row_means(
+        [
+            tf.reduce_mean(weights, axis=1),
+            tf.reduce_mean(weights * sizes, axis=1),
+        ],
+        present,
+    )
+    share = weights / whole
+    apart = tf.square(sizes * whole / size - 1.0)
+    return tf.reduce_mean(share * apart, axis=1)
+
+
+def row_means(
+    values: Sequence[tf.Tensor], present: int | tf.Tensor = 1
+) -> list[tf.Tensor]:
+    """The mean of each value over the rows of all replicas, by one exchange.
+
+    Args:
+      values: Tensors [batch, ...], all of one number of rows.
+      present: int. 0 for a replica whose rows do not count, else 1.
+    """
     replica = tf.distribute.get_replica_context()
     if not replica or replica.num_replicas_in_sync == 1:
-        return [tf.math.reduce_variance(part, axis=0) for part in parts]
-    present = tf.cast(present, parts[0].dtype)
-    count = present * tf.cast(tf.shape(parts[0])[0], present.dtype)
+        return [tf.reduce_mean(value, axis=0) for value in values]
+    present = tf.cast(present, values[0].dtype)
+    count = present * tf.cast(tf.shape(values[0])[0], present.dtype)
+    rows = [present * tf.reduce_sum(value, axis=0) for value in values]
+    flat = [tf.reshape(row, [-1]) for row in rows]
+    flat = replica.all_reduce("sum", tf.concat([*flat, [count]], axis=0))
+    sizes = [row.shape.num_elements() for row in rows]
+    *flat, number = tf.split(flat, [*sizes, 1])
+    return [
+        tf.reshape(part, row.shape) / number for part, row in zip(flat, rows)
+    ]
 
-    def means(values):
-        """Means over all rows, by one exchange."""
-        rows = [present * tf.reduce_sum(value, axis=0) for value in values]
-        flat = [tf.reshape(row, [-1]) for row in rows]
-        flat = replica.all_reduce("sum", tf.concat([*flat, [count]], axis=0))
-        sizes = [row.shape.num_elements() for row in rows]
-        *flat, number = tf.split(flat, [*sizes, 1])
-        return [
-            tf.reshape(part, row.shape) / number
-            for part, row in zip(flat, rows)
-        ]
 
-    return means(
+def _variances(parts, present):
+    """The variance of each part over the rows of all replicas."""
+    return row_means(
         [
             tf.math.squared_difference(part, mean)
-            for part, mean in zip(parts, means(parts))
-        ]
+            for part, mean in zip(parts, row_means(parts, present))
+        ],
+        present,
     )
 
 

@@ -33,9 +33,12 @@ _PARTS = (
 )
 
 # Purposes of the noise of a step; 0 is the sample of z.
-_DECODED, _ANCHORS, _WINDOWS, _POSITIONS = 1, 2, 3, 11
+_DECODED, _ANCHORS, _WINDOWS, _POSITIONS, _STEPS = 1, 2, 3, 11, 12
 # Single frames per video and step whose positions are compared.
 _POSITION_FRAMES = 2
+# Steps per video whose pictures are compared, and what share of the mean square
+# of a step is one too small to have a direction.
+_COMPARED_STEPS, _SMALL_STEP = 2, 0.1
 # A batch of fewer has no say in what asks for one law.
 _FEWEST_EXAMPLES = 4
 # The first step of a refinement, as a share of the state.
@@ -137,6 +140,10 @@ class HGN(GuardedVideoModel):
       function of the true one. With K = |p|^2 / 2, one degree of freedom and a
       q that is a function of the true position, only a linear function is
       left, see `networks.QuadraticEnergy`.
+    - `isometry`: steps of q of one length, along the motions, change the
+      picture by as much wherever they are made. So do bodies that keep their
+      looks, and q is then as long as their ways. Otherwise q may be drawn out
+      in some places, or in motions of some energies.
 
     Args:
       encoder: Layer, frames -> (mean, log_scale) of z; `networks.Encoder`.
@@ -191,6 +198,12 @@ class HGN(GuardedVideoModel):
         what `position_net` makes of the frame at that time alone; about three
         times `agreement` does well. It grows in as `agreement` does. Defaults
         to 0.0, as in the paper.
+      isometry: float. Weight of how unlike the changes of the picture are, see
+        `losses.unevenness`: of its root mean square between q - u and q + u,
+        where 2u has the direction of the rollout at q and the length of its
+        steps, on root mean square. It suits bodies whose looks weigh as much
+        in the picture as their masses in the motion. It grows in as
+        `agreement` does. Defaults to 0.0, as in the paper.
       integrator: Name in `integrators.INTEGRATORS`.
       dt: Seconds per step. There is one step per frame.
       stochastic: Whether z is sampled in training. False gives the paper's
@@ -235,6 +248,7 @@ class HGN(GuardedVideoModel):
         num_windows: int = 2,
         reversible: bool = False,
         positions: float = 0.0,
+        isometry: float = 0.0,
         integrator: str = "leapfrog",
         dt: float = 0.125,
         stochastic: bool = True,
@@ -266,6 +280,7 @@ class HGN(GuardedVideoModel):
         )
         _check_agreement(agreement, agreement_ramp, num_windows, reversible)
         _check_positions(positions, position_net)
+        _check_isometry(isometry)
         self.encoder = encoder
         self.hamiltonian = hamiltonian
         self.decoder = decoder
@@ -286,6 +301,7 @@ class HGN(GuardedVideoModel):
         self.num_windows = num_windows
         self.reversible = reversible
         self.positions = positions
+        self.isometry = isometry
         self.integrator = integrator
         self.dt = dt
         self.stochastic = stochastic
@@ -698,6 +714,7 @@ class HGN(GuardedVideoModel):
             "num_windows": self.num_windows,
             "reversible": self.reversible,
             "positions": self.positions,
+            "isometry": self.isometry,
             "integrator": self.integrator,
             "dt": self.dt,
             "stochastic": self.stochastic,
@@ -754,7 +771,11 @@ class HGN(GuardedVideoModel):
     @property
     def _law_weights(self):
         """Weights, when grown, of the terms that ask for one law."""
-        weights = {"agreement": self.agreement, "positions": self.positions}
+        weights = {
+            "agreement": self.agreement,
+            "positions": self.positions,
+            "isometry": self.isometry,
+        }
         return {name: weight for name, weight in weights.items() if weight}
 
     @property
@@ -930,6 +951,8 @@ class HGN(GuardedVideoModel):
             terms["agreement"] = self._disagreement(video, path, rows)
         if self.positions:
             terms["positions"] = self._misplacement(video, path, rows)
+        if self.isometry:
+            terms["isometry"] = self._unevenness(path, rows)
         return terms
 
     def _training_path(self, video, rows):
@@ -1066,6 +1089,36 @@ class HGN(GuardedVideoModel):
         q = tf.reshape(q, [-1, *shown.shape[1:]])
         ratio = losses.disagreement(q, shown, present=rows.present)
         return tf.reduce_mean(tf.reshape(ratio, [-1, _POSITION_FRAMES]), axis=1)
+
+    def _unevenness(self, path, rows):
+        """How unlike steps of one length change the picture, [batch]."""
+        noise = self._noise(_STEPS, rows)
+        times = videos.draw_times(
+            _COMPARED_STEPS, path.low, path.high - 1, noise
+        )
+        q, later = path.at(times).q, path.at(times + 1).q
+        axes = list(range(2, len(q.shape)))
+        square = tf.reduce_sum(
+            tf.math.squared_difference(later, q), axis=axes, keepdims=True
+        )
+        [mean] = losses.row_means([square], rows.present)
+        mean = tf.reduce_mean(mean)
+        # A body at its turning point has hardly a direction.
+        small = _SMALL_STEP * mean + keras.config.epsilon()
+        weight = tf.stop_gradient(square / (square + small))
+        half = 0.5 * (later - q) * tf.math.rsqrt(
+            (square + 1e-3 * small) / (mean + keras.config.epsilon())
+        )
+        middle = 0.5 * (q + later)
+        drawn = self._decode_frames(
+            tf.concat([middle - half, middle + half], axis=0)
+        )
+        before, after = tf.split(drawn, 2)
+        change = tf.math.squared_difference(before, after)
+        # A square root has no gradient at 0, which a grey frame has.
+        size = tf.sqrt(tf.reduce_mean(change, axis=[2, 3, 4]) + 1e-10)
+        weight = tf.reshape(weight, tf.shape(size))
+        return losses.unevenness(size, weight, rows.present)
 
     def _window_step(self, index):
         """1 for a second window read forward, -1 for one read backward."""
@@ -1296,6 +1349,13 @@ def _check_step(hamiltonian, like, dt):
             f"{2.0 / frequency:.3g}, or rollouts explode. Received: {dt:g}; "
             "give `flat_networks` or `paper_networks` rate="
             f"{0.125 / abs(dt):.3g}, or count time in another unit."
+        )
+
+
+def _check_isometry(isometry):
+    if not 0 <= isometry < float("inf"):
+        raise ValueError(
+            f"`isometry` must be 0 or more, and finite. Received: {isometry}."
         )
 
 

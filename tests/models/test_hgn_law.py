@@ -225,6 +225,41 @@ def test_position_that_holds_momentum_is_out_of_place():
     assert terms(model, make_videos())["positions"] > 0.1
 
 
+def test_steps_that_change_the_picture_evenly_are_even():
+    """A pixel that is linear in q, and one that bends; |q| is at most 1."""
+
+    class Bent(OnePixel):
+        def call(self, q):
+            return super().call(q + 0.5 * q**3)
+
+    def unevenness(decoder, **arguments):
+        model = HGN(
+            TwoFrames(),
+            Well(),
+            decoder,
+            isometry=1.0,
+            num_inference_frames=2,
+            dt=DT,
+            **arguments,
+        )
+        model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+        return terms(model, make_videos())["isometry"]
+
+    for arguments in ({}, {"anchor": "random"}):
+        assert unevenness(OnePixel(), **arguments) < 1e-4
+        assert unevenness(Bent(), **arguments) > 0.01
+
+
+def test_unevenness_is_the_weighed_spread_over_the_mean():
+    sizes = np.array([[1.0, 3.0], [2.0, 2.0]], np.float32)
+    weights = np.array([[1.0, 1.0], [2.0, 0.0]], np.float32)
+    # Mean size (1 + 3 + 4) / 4 = 2, mean weight 1.
+    found = losses.unevenness(tf.constant(sizes), tf.constant(weights))
+    np.testing.assert_allclose(found, [0.25, 0.0], rtol=1e-6)
+    again = losses.unevenness(tf.constant(7.0 * sizes), tf.constant(weights))
+    np.testing.assert_allclose(again, found, rtol=1e-6)
+
+
 def test_agreement_grows_in_over_its_ramp():
     videos = make_videos(1.0)
     model = make_model(2.0, agreement=5.0, agreement_ramp=(10, 20))
@@ -543,6 +578,7 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         ({"reversible": True, "num_windows": 1}, "two `num_windows`"),
         ({"reversible": True, "agreement": 0.0}, "`agreement` above 0"),
         ({"positions": -1.0}, "0 or more"),
+        ({"isometry": -1.0}, "0 or more"),
         ({"positions": 1.0}, "go together"),
         ({"position_net": ReadOff()}, "go together"),
     ],

@@ -27,7 +27,9 @@ from hgn_tf.viz import figures as plots
 
 _NAME = "beyond"
 # What the measures of drawn motions are read against.
+_TRUE_LAW = "true_law"
 CONTROLS = {
+    _TRUE_LAW: "the true law, its state fitted",
     "data": "the data, as best drawn",
     "mean_image": "mean image",
     "frozen_frame": "frozen first frame",
@@ -90,7 +92,7 @@ _NUM_SHOWN = 4
 _NUM_STATES = 1200  # of SyMetric
 # Settings that the rows of a name differ in, over the systems.
 _VARYING = ("source", "dataset", "stamp")
-_FLOOR_SAMPLES = 8
+_FLOOR_SAMPLES, _LAW_SAMPLES = 8, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +209,8 @@ def measure(
     recipe = data.get_builder(config.dataset).recipe
     some = data.make_trajectories(recipe, "train", range(400))
     no_cost = dict(wall_seconds=0.0, cpu_seconds=0.0, peak_memory_mb=0.0)
+    if config.source == _TRUE_LAW:
+        return _of_true_law(config, recipe, some), no_cost
     if config.source in CONTROLS:
         video = _control(config, recipe, some)
         assert some.energy is not None  # of simulated videos it is known
@@ -300,6 +304,26 @@ def _long(config, model, recipe, some):
     return {
         _long_key(start, count): 1e4 * float(error[:, :count].mean())
         for start, error in errors.items()
+        for count in LONG_FRAMES
+        if count <= frames
+    }
+
+
+def _of_true_law(config, recipe, some):
+    """As `_long`, by the true law from the state that fits the frames best."""
+    long = data.make_trajectories(recipe, "test_long", range(config.num_long))
+    frames = long.video.shape[1]
+    seen = long.video[:, :_NUM_FRAMES] / np.float32(255.0)
+    q = data.fitted_motions(recipe, seen, frames)
+    known = np.isfinite(q).all(axis=(1, 2))
+    # Of a motion that would collide nothing is known but the mean image.
+    error = _image_error(long.video, some)
+    drawn = data.expected_frames_of(recipe, q[known], _LAW_SAMPLES)[0]
+    error[known] = metrics.pixel_mse_per_frame(
+        long.video[known] / np.float32(255.0), np.clip(drawn, 0.0, 1.0)
+    )
+    return {
+        _long_key("", count): 1e4 * float(error[:, :count].mean())
         for count in LONG_FRAMES
         if count <= frames
     }
@@ -434,7 +458,7 @@ def _samples_part(groups):
         lines = [
             [title, *_cells(groups[system, name], "inferred")]
             for name, title in CONTROLS.items()
-            if (system, name) in groups
+            if (system, name) in groups and name != _TRUE_LAW
         ]
         for of, model, results in _models(groups):
             if of != system:
@@ -459,7 +483,16 @@ def _cells(results, source):
 
 
 def _long_part(groups):
-    lines = []
+    seen = [_long_key("", frames) for frames in LONG_FRAMES]
+    lines = [
+        [
+            system,
+            CONTROLS[_TRUE_LAW],
+            *tables.cells(groups[system, _TRUE_LAW], seen, METRICS),
+        ]
+        for system in SYSTEMS
+        if (system, _TRUE_LAW) in groups
+    ]
     for system, model, results in _models(groups):
         for start, title in {**_STARTS, "mean_image_": "mean image"}.items():
             keys = [_long_key(start, frames) for frames in LONG_FRAMES]
@@ -475,7 +508,9 @@ def _long_part(groups):
         "## A refined start",
         "Split test_long, all frames counted, with the data's noise. "
         "`infer(video, refine=20)` moves q and p by 20 steps down the "
-        "gradient of the error of the frames seen.",
+        "gradient of the error of the frames seen. The true law, from the "
+        "state that fits these frames best by least squares, is about the "
+        "most to hope for: noise hides the state, and errors of it grow.",
         tables.markdown_table(["system", "start", *titles], lines),
     ]
 

@@ -78,6 +78,8 @@ class Config:
       reversible: Whether half of the second windows are read backward.
       positions: Weight of the disagreement of q with what a single frame
         shows, see `HGN`; 0 in the paper.
+      isometry: Weight of how unlike steps of q change the picture, see `HGN`,
+        in the same unit; 0 in the paper.
       keypoints: Whether a single frame shows q by `networks.KeypointNet`, else
         by `networks.PositionNet`.
       tolerance: Mean squared error per pixel that GECO allows above the noise
@@ -132,6 +134,7 @@ class Config:
     num_windows: int = 2
     reversible: bool = False
     positions: float = 0.0
+    isometry: float = 0.0
     keypoints: bool = False
     tolerance: float = 1e-4
     geco_limit: float = 100.0
@@ -297,6 +300,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
             "num_windows",
             "reversible",
             "positions",
+            "isometry",
             "tolerance",
             "geco_limit",
         ),
@@ -313,8 +317,8 @@ READ_BY: dict[str, tuple[str, ...]] = {
 }
 # Settings that are read where one of others is on.
 _READ_WITH: dict[str, tuple[str, ...]] = {
-    "agreement_from": ("agreement", "positions"),
-    "agreement_to": ("agreement", "positions"),
+    "agreement_from": ("agreement", "positions", "isometry"),
+    "agreement_to": ("agreement", "positions", "isometry"),
     "num_windows": ("agreement",),
     "reversible": ("agreement",),
     "keypoints": ("positions",),
@@ -742,6 +746,7 @@ def _make_hgn(config, builder, tolerance, unit):
         # Without second windows none is read backward.
         reversible=config.reversible and config.agreement > 0,
         positions=unit * config.positions,
+        isometry=unit * config.isometry,
         integrator=config.integrator,
         dt=dt,
         stochastic=config.sample,

@@ -108,15 +108,16 @@ _DEPARTURES = {
         "- Rollouts of three bodies, which part exponentially, have 35 steps.",
         _FLAT.format("16 numbers, whatever the system"),
         "- Agreement between windows, positions that a frame shows, a state "
-        "amid its window, rollouts that grow and Muon are not in the paper.",
+        "amid its window, rollouts that grow, energies of sines and Muon are "
+        "not in the paper.",
         _PIXEL_HNN,
     ),
     "conv": (
         _PAPER_RUNS,
         "- The paper's HGN has 64 filters, a sigmoid after each block of the "
         "decoder, energies without |x|^2 / 2, and no grey start.",
-        "- Agreement between windows, positions that a frame shows, a state "
-        "amid its window and Muon are not in the paper.",
+        "- Agreement between windows, positions that a frame shows and a state "
+        "amid its window are not in the paper.",
         _PIXEL_HNN,
     ),
 }
