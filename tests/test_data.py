@@ -383,6 +383,26 @@ def test_physics_fitted_to_noisy_frames_gets_below_their_floor():
     assert 0.9 < np.mean(fitted) / np.mean(floor) < 0.96
 
 
+def test_motion_fitted_to_noisy_frames_is_that_of_least_squares():
+    """On a spring it is known: a cosine and a sine through the places."""
+    recipe = data.get_builder("physics_mass_spring/small").recipe
+    system, seen = recipe.system, 30
+    test = data.make_trajectories(recipe, "test", range(6))
+    video = test.video[:, :seen] / np.float32(255)
+    found = data.fitted_motions(recipe, video, 50)
+    angles = np.sqrt(system.stiffness / system.mass) * test.dt * np.arange(50)
+    waves = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    places = tfds_physics.read_frames(system, video).q[..., 0]
+    sizes, *_ = np.linalg.lstsq(waves[:seen], places.T, rcond=None)
+    np.testing.assert_allclose(found[..., 0], (waves @ sizes).T, atol=2e-3)
+    # Noise hides the true state, and only noise does.
+    assert np.abs(found[:, :seen] - test.q).max() > 5e-3
+    clean = dataclasses.replace(recipe, noise=0.0)
+    test = data.make_trajectories(clean, "test", range(6))
+    found = data.fitted_motions(clean, test.video / np.float32(255), 30)
+    np.testing.assert_allclose(found, test.q, atol=5e-3)
+
+
 def test_true_video_runs_back_and_at_other_speeds(builder, test_split):
     """Back from the middle of a recording it meets its start again."""
     middle = dataclasses.replace(
