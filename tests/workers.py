@@ -55,6 +55,7 @@ def make_model():
         agreement_ramp=(0, 2),
         reversible=True,
         positions=1.0,
+        isometry=1.0,
         geco=losses.Geco(0.05),
         seed=5,
     )

@@ -51,6 +51,7 @@ def law_hgn():
     return flat_hgn(
         agreement=1.0,
         positions=1.0,
+        isometry=1.0,
         reversible=True,
         anchor="random",
         agreement_ramp=(0, 1),

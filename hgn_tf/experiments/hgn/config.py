@@ -198,6 +198,7 @@ BUDGETS: dict[str, _Settings] = {
         "rollout_from": 1500,
         "rollout_to": 3500,
         "energy_activation": "sin",
+        "isometry": 3.0,
     },
     # Clean videos of 120 frames, of which five are seen.
     "clean": {

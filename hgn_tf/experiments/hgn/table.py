@@ -108,8 +108,8 @@ _DEPARTURES = {
         "- Rollouts of three bodies, which part exponentially, have 35 steps.",
         _FLAT.format("16 numbers, whatever the system"),
         "- Agreement between windows, positions that a frame shows, a state "
-        "amid its window, rollouts that grow, energies of sines and Muon are "
-        "not in the paper.",
+        "amid its window, steps that change the picture evenly, rollouts that "
+        "grow, energies of sines and Muon are not in the paper.",
         _PIXEL_HNN,
     ),
     "conv": (
