@@ -18,6 +18,8 @@ _SYMETRIC_R2, _SYMETRIC_SYM = 0.9, 0.05
 _MOST_ORDER, _MOST_MONOMIALS = 5, 600
 _RIDGES = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
 _JACOBIAN_POINTS = 100
+# The share of the largest variance below which true states fill no direction.
+_THIN = 1e-4
 
 
 class SyMetric(NamedTuple):
@@ -35,6 +37,23 @@ class SyMetric(NamedTuple):
     r2: float
     sym: float
     passed: float
+    order: int
+
+
+class TwoForm(NamedTuple):
+    """How far learned states carry the true two-form, up to a factor.
+
+    Attributes:
+      r2: Share of the variance of the learned states that a function of the
+        true ones explains, on states that it was not fitted to; 1 is all.
+      defect: Mean square of what is left of the pulled-back two-form without a
+        multiple of the true one, over its mean square; 0 for a symplectic map,
+        at most 1.
+      order: Order of the polynomial that was chosen.
+    """
+
+    r2: float
+    defect: float
     order: int
 
 
@@ -220,6 +239,56 @@ def symetric(
     Source: Higgins et al. 2021, SyMetric: Measuring the quality of learnt
       Hamiltonian dynamics inferred from vision, section 4.
     """
+    x, y = _states(learned, truth)
+    r2, jacobian, degree = _fit_polynomial(x, y, seed, _explained)
+    sym = _symplectic_defect(jacobian)
+    passed = r2 > _SYMETRIC_R2 and sym < _SYMETRIC_SYM
+    return SyMetric(float(r2), float(sym), float(passed), degree)
+
+
+def two_form(
+    learned: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray],
+    seed: int = 0,
+) -> TwoForm:
+    """Whether learned states carry the true two-form: `symetric` turned round.
+
+    A polynomial g of the true state is fitted to the learned one, J is its
+    Jacobian, and W = J^T E J the two-form of the learned space pulled back to
+    the true one. The map is symplectic up to a factor c where W = c E.
+
+    defect = mean |W - c E|^2 / mean |W|^2, c the best number for all states
+
+    `symetric` asks for derivatives across the thin set that states fill in a
+    latent larger than the system, and a fit knows none. Here they are along
+    the true states, and spare coordinates cost nothing. Directions that the
+    true states do not fill, as those of a centre of mass at rest, are left
+    out.
+
+    Args:
+      learned: Pair (q, p) of learned states, [n, ...], n at least 20.
+      truth: Pair (q, p) of true states, [n, dof].
+      seed: int. Seed of the halves and of the states of J. Defaults to 0.
+    Returns: TwoForm.
+    Raises: ValueError: as `symetric`.
+    Source: the condition is that of a canonical map, as in Arnold,
+      Mathematical methods of classical mechanics, section 44.
+    """
+    x, y = _states(learned, truth)
+    size, turned = np.linalg.eigh(y.T @ y / len(y))
+    turned = turned[:, size > _THIN * size.max()]
+    r2, jacobian, degree = _fit_polynomial(y @ turned, x, seed, _shared)
+    pulled = jacobian.transpose(0, 2, 1) @ _form(x.shape[1]) @ jacobian
+    true = turned.T @ _form(y.shape[1]) @ turned
+    factor = (pulled * true).sum(axis=(1, 2)).mean() / np.square(true).sum()
+    left = np.square(pulled - factor * true).sum(axis=(1, 2)).mean()
+    whole = np.square(pulled).sum(axis=(1, 2)).mean()
+    defect = left / whole if whole > 0 else 1.0
+    return TwoForm(float(r2), float(defect), degree)
+
+
+def _states(learned, truth):
+    """Both as [n, 2 dof] about their means."""
     x, y = (
         np.concatenate(
             [np.asarray(part, np.float64).reshape(len(part), -1) for part in s],
@@ -236,7 +305,11 @@ def symetric(
             "`learned` and `truth` must be as many finite states, 20 at "
             f"least. Received: {x.shape} and {y.shape}."
         )
-    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    return x - x.mean(axis=0), y - y.mean(axis=0)
+
+
+def _fit_polynomial(x, y, seed, explained):
+    """R^2 of y as a polynomial of x, Jacobians at some points, the order."""
     spread = np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
     x, rng = x / spread, np.random.default_rng(seed)
     order = rng.permutation(len(x))
@@ -250,14 +323,11 @@ def symetric(
         features = _monomials(x, powers)
         for ridge in _RIDGES:
             weights = _ridge(features[half[0]], y[half[0]], ridge)
-            r2 = _explained(y[half[1]], features[half[1]] @ weights)
+            r2 = explained(y[half[1]], features[half[1]] @ weights)
             fits.append((r2, degree, powers, weights))
     r2, degree, powers, weights = max(fits, key=lambda fit: fit[0])
     points = x[rng.permutation(len(x))[:_JACOBIAN_POINTS]]
-    jacobian = _slopes(points, powers, weights) / spread
-    sym = _symplectic_defect(jacobian)
-    passed = r2 > _SYMETRIC_R2 and sym < _SYMETRIC_SYM
-    return SyMetric(float(r2), float(sym), float(passed), degree)
+    return r2, _slopes(points, powers, weights) / spread, degree
 
 
 def _powers(size, degree):
@@ -292,6 +362,13 @@ def _explained(y, found):
     return 1.0 - (np.square(y - found).mean(axis=0) / y.var(axis=0)).mean()
 
 
+def _shared(y, found):
+    """R^2 of all coordinates together: idle ones have no say."""
+    variance = y.var(axis=0).sum()
+    error = np.square(y - found).mean(axis=0).sum()
+    return 1.0 - error / variance if variance > 0 else 0.0
+
+
 def _slopes(x, powers, weights):
     """Jacobians of the polynomial, [points, outputs, size]."""
     columns = []
@@ -303,10 +380,14 @@ def _slopes(x, powers, weights):
     return np.stack(columns, axis=-1)
 
 
+def _form(size):
+    """E: dq ^ dp as a matrix, of a state of so many numbers."""
+    return np.kron([[0.0, 1.0], [-1.0, 0.0]], np.eye(size // 2))
+
+
 def _symplectic_defect(jacobian):
     """Mean squared distance of (J E J^T)(J E J^T)^T from the unit matrix."""
-    dof = jacobian.shape[2] // 2
-    form = np.kron([[0.0, 1.0], [-1.0, 0.0]], np.eye(dof))
+    form = _form(jacobian.shape[2])
     product = jacobian @ form @ jacobian.transpose(0, 2, 1)
     square = product @ product.transpose(0, 2, 1)
     size = np.abs(square).max(axis=(1, 2)).mean()

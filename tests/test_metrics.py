@@ -189,6 +189,49 @@ def test_symetric_sees_through_idle_coordinates():
     assert metrics.symetric(learned, (q, p)).passed == 1.0
 
 
+def embedded(q, p, size=6, seed=0):
+    """The same states in more coordinates, by a linear symplectic map."""
+    turned, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, 2)))
+    return q @ turned[:, : q.shape[1]].T, p @ turned[:, : p.shape[1]].T
+
+
+def test_two_form_of_symplectic_maps_is_the_true_one():
+    q, p = pendulum_states()
+    sheared = q, p + 0.3 * q + 0.2 * q**2
+    swapped = -3.0 * p, 3.0 * q
+    for learned in ((q, p), sheared, swapped, embedded(q, p)):
+        found = metrics.two_form(learned, (q, p))
+        assert found.r2 > 0.999 and found.defect < 1e-3
+
+
+def test_two_form_knows_a_bent_map_whatever_coordinates_are_spare():
+    q, p = pendulum_states()
+    # W = (1 + 0.3 q^2) E.
+    factor = 1.0 + 0.3 * q**2
+    expected = factor.var() / np.square(factor).mean()
+    for learned in ((q + 0.1 * q**3, p), embedded(q + 0.1 * q**3, p)):
+        found = metrics.two_form(learned, (q, p))
+        assert found.defect == pytest.approx(expected, rel=0.25)
+        assert found.defect > 0.05
+
+
+def test_two_form_of_one_number_twice_is_none():
+    """q and p carry the same number: nothing is left of dq ^ dp."""
+    q, p = pendulum_states()
+    assert metrics.two_form((q, 2.0 * q), (q, p)).defect > 0.9
+    assert metrics.two_form((0.0 * q, 0.0 * p), (q, p)).defect == 1.0
+
+
+def test_two_form_leaves_out_what_true_states_do_not_fill():
+    """Two bodies about a centre at rest: four of eight numbers are free."""
+    rng = np.random.default_rng(0)
+    q, p = rng.normal(size=(2, 400, 2))
+    truth = np.concatenate([q, -q], 1), np.concatenate([p, -p], 1)
+    assert metrics.two_form((q, p), truth).defect < 1e-3
+    bent = metrics.two_form((q + 0.1 * q**3, p), truth)
+    assert bent.r2 > 0.99 and bent.defect > 0.05
+
+
 @pytest.mark.parametrize(
     "count, other", [(19, 19), (30, 40)], ids=["few", "not as many"]
 )

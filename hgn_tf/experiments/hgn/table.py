@@ -576,6 +576,10 @@ def _describe(config):
             )
             * bool(config.get("initial_rollout_steps"))
         )
+    if config.get("isometry"):
+        text += f", isometry {config['isometry']:g}"
+    if (activation := config.get("energy_activation", "softplus")) != "softplus":
+        text += f", energies of {activation}"
     return (
         f"{text}, GECO's tolerance {config['tolerance']} above the noise floor "
         f"and its multiplier at most {config['geco_limit']:g}, "
