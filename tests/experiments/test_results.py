@@ -56,6 +56,7 @@ def faults():
         ("table1", lambda: table_1("cpu")),
         ("table1_flat", lambda: table_1("flat")),
         ("table1_far", lambda: table_1("far")),
+        ("table1_conv", lambda: table_1("conv")),
         ("ablation", lambda: study("ablation")),
         ("clean", lambda: study("clean")),
         ("hnn_table", hnn),

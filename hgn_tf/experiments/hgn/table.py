@@ -496,9 +496,11 @@ def _extrapolation(groups):
         "## Far past the training horizon",
         "Split test_long: errors over the first 60, 120 and 240 frames, and "
         "the valid time, as a median: the first frame after the thirtieth "
-        "whose error passes 0.025 of the picture's square; 30 is at once. The "
-        "noise floor's is the most to hope for: where noise alone passes the "
-        "threshold, the valid time tells nothing.",
+        "whose error passes 0.025 of the picture's square; 30 is at once. "
+        "Where noise alone passes the threshold, the valid time tells nothing. "
+        "The noise floor is that of somebody who knows the true state. What "
+        "the true law reaches from noisy frames, which hide the state, is in "
+        "the table of `hgn-tf table beyond`.",
         tables.markdown_table(
             [
                 "system",
