@@ -35,7 +35,7 @@ NETS = {
 
 
 def places_and_forces(system, split, count):
-    """q and dV/dq of videos in 16 numbers each, and their energies."""
+    """Places and forces of videos in 16 numbers each, and their energies."""
     recipe = data.get_builder(f"physics_{system}/small").recipe
     part = data.make_trajectories(recipe, split, range(count))
     slope, per_mass = recipe.system.gradient(part.q, np.ones_like(part.p))
@@ -95,6 +95,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=4000)
     steps = parser.parse_args().steps
+    if steps < 8:
+        parser.error("--steps must be 8 at least")
     counts = (steps // 8, steps // 2, steps)
     titles = [f"{count} steps" for count in counts]
     print("| system | activation |", " | ".join(titles), "|")

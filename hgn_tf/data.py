@@ -593,10 +593,11 @@ def read_motions(
 def fitted_motions(
     recipe: tfds_physics.Recipe, video: np.ndarray, num_frames: int
 ) -> np.ndarray:
-    """True motions from the states that fit the frames of videos best.
+    """True motions nearest to the places that the frames of videos show.
 
-    The best that can be hoped for from frames with noise: the places that the
-    frames show, each by itself, and the true motion nearest to them.
+    The places are read off each frame by itself, as
+    `tfds_physics.read_frames` does. The motion is that of least squares, as of
+    `tfds_physics.read_motion`: about what can be known from noisy frames.
 
     Args:
       recipe: Recipe of the dataset.

@@ -131,8 +131,9 @@ def unevenness(
         ],
         present,
     )
-    share = weights / whole
-    apart = tf.square(sizes * whole / size - 1.0)
+    # Where nothing counts, nothing is uneven.
+    share = tf.math.divide_no_nan(weights, whole)
+    apart = tf.square(sizes * tf.math.divide_no_nan(whole, size) - 1.0)
     return tf.reduce_mean(share * apart, axis=1)
 
 
@@ -144,6 +145,7 @@ def row_means(
     Args:
       values: Tensors [batch, ...], all of one number of rows.
       present: int. 0 for a replica whose rows do not count, else 1.
+    Returns: The means, [...] each.
     """
     replica = tf.distribute.get_replica_context()
     if not replica or replica.num_replicas_in_sync == 1:

@@ -20,6 +20,8 @@ _RIDGES = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
 _JACOBIAN_POINTS = 100
 # The share of the largest variance below which true states fill no direction.
 _THIN = 1e-4
+# The share of |J|^4 below which |J^T E J|^2 is rounding.
+_NO_FORM = 1e-6
 
 
 class SyMetric(NamedTuple):
@@ -44,11 +46,12 @@ class TwoForm(NamedTuple):
     """How far learned states carry the true two-form, up to a factor.
 
     Attributes:
-      r2: Share of the variance of the learned states that a function of the
-        true ones explains, on states that it was not fitted to; 1 is all.
+      r2: Share of the variance of the learned q, or of the learned p if that
+        is smaller, that a function of the true states explains, on states that
+        it was not fitted to; 1 is all.
       defect: Mean square of what is left of the pulled-back two-form without a
         multiple of the true one, over its mean square; 0 for a symplectic map,
-        at most 1.
+        at most 1. It is 1 where r2 is below 0.9: there is no map.
       order: Order of the polynomial that was chosen.
     """
 
@@ -259,6 +262,9 @@ def two_form(
 
     defect = mean |W - c E|^2 / mean |W|^2, c the best number for all states
 
+    Each q and each p counts in units of its spread, which gives E a factor and
+    no more: so the measure does not depend on units.
+
     `symetric` asks for derivatives across the thin set that states fill in a
     latent larger than the system, and a fit knows none. Here they are along
     the true states, and spare coordinates cost nothing. Directions that the
@@ -274,17 +280,29 @@ def two_form(
     Source: the condition is that of a canonical map, as in Arnold,
       Mathematical methods of classical mechanics, section 44.
     """
-    x, y = _states(learned, truth)
+    x, y = (_in_spreads(part) for part in _states(learned, truth))
     size, turned = np.linalg.eigh(y.T @ y / len(y))
     turned = turned[:, size > _THIN * size.max()]
     r2, jacobian, degree = _fit_polynomial(y @ turned, x, seed, _shared)
     pulled = jacobian.transpose(0, 2, 1) @ _form(x.shape[1]) @ jacobian
     true = turned.T @ _form(y.shape[1]) @ turned
+    whole = np.square(pulled).sum(axis=(1, 2)).mean()
+    # What rounding leaves where q and p carry the same numbers.
+    least = _NO_FORM * np.square(jacobian).sum(axis=(1, 2)).mean() ** 2
+    if r2 < _SYMETRIC_R2 or whole <= least or np.square(true).sum() < _NO_FORM:
+        return TwoForm(float(r2), 1.0, degree)
     factor = (pulled * true).sum(axis=(1, 2)).mean() / np.square(true).sum()
     left = np.square(pulled - factor * true).sum(axis=(1, 2)).mean()
-    whole = np.square(pulled).sum(axis=(1, 2)).mean()
-    defect = left / whole if whole > 0 else 1.0
-    return TwoForm(float(r2), float(defect), degree)
+    return TwoForm(float(r2), float(left / whole), degree)
+
+
+def _in_spreads(x):
+    """States whose q, and whose p, have a total variance of 1, or of 0."""
+    parts = np.split(x, 2, axis=1)
+    sizes = [np.sqrt(np.square(part).sum(axis=1).mean()) for part in parts]
+    return np.concatenate(
+        [part / (size or 1.0) for part, size in zip(parts, sizes)], axis=1
+    )
 
 
 def _states(learned, truth):
@@ -363,10 +381,13 @@ def _explained(y, found):
 
 
 def _shared(y, found):
-    """R^2 of all coordinates together: idle ones have no say."""
-    variance = y.var(axis=0).sum()
-    error = np.square(y - found).mean(axis=0).sum()
-    return 1.0 - error / variance if variance > 0 else 0.0
+    """R^2 of all coordinates of q together, or of p: idle ones have no say."""
+    shares = []
+    for part, other in zip(np.split(y, 2, axis=1), np.split(found, 2, axis=1)):
+        variance = part.var(axis=0).sum()
+        error = np.square(part - other).mean(axis=0).sum()
+        shares.append(1.0 - error / variance if variance > 0 else 0.0)
+    return min(shares)
 
 
 def _slopes(x, powers, weights):

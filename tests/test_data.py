@@ -401,6 +401,9 @@ def test_motion_fitted_to_noisy_frames_is_that_of_least_squares():
     test = data.make_trajectories(clean, "test", range(6))
     found = data.fitted_motions(clean, test.video / np.float32(255), 30)
     np.testing.assert_allclose(found, test.q, atol=5e-3)
+    for frames in (1, 6):
+        with pytest.raises(ValueError, match="7 times at least"):
+            data.fitted_motions(recipe, video[:, :frames], 30)
 
 
 def test_true_video_runs_back_and_at_other_speeds(builder, test_split):

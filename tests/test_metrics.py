@@ -215,11 +215,29 @@ def test_two_form_knows_a_bent_map_whatever_coordinates_are_spare():
         assert found.defect > 0.05
 
 
-def test_two_form_of_one_number_twice_is_none():
+@pytest.mark.parametrize("factor", [2.0, 3.0, 0.7, -1.3])
+def test_two_form_of_one_number_twice_is_none(factor):
     """q and p carry the same number: nothing is left of dq ^ dp."""
     q, p = pendulum_states()
-    assert metrics.two_form((q, 2.0 * q), (q, p)).defect > 0.9
-    assert metrics.two_form((0.0 * q, 0.0 * p), (q, p)).defect == 1.0
+    assert metrics.two_form((q, factor * q), (q, p)).defect == 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_form_of_noise_is_none(seed):
+    q, p = pendulum_states()
+    noise = np.random.default_rng(seed).normal(size=(2, *q.shape))
+    for learned in ((q, 0.1 * noise[0]), noise, (0.0 * q, 0.0 * p)):
+        found = metrics.two_form(learned, (q, p))
+        assert found.r2 < 0.1 and found.defect == 1.0
+
+
+def test_two_form_does_not_depend_on_units():
+    q, p = pendulum_states()
+    bent = q + 0.1 * q**3
+    found = metrics.two_form((bent, p), (q, p)).defect
+    for size in (0.005, 30.0):
+        again = metrics.two_form((bent, size * p), (q, p / size))
+        assert again.defect == pytest.approx(found, rel=1e-3)
 
 
 def test_two_form_leaves_out_what_true_states_do_not_fill():
@@ -239,3 +257,5 @@ def test_symetric_refuses_states_that_do_not_fit(count, other):
     q, p = pendulum_states(40)
     with pytest.raises(ValueError, match="as many finite states"):
         metrics.symetric((q[:count], p[:count]), (q[:other], p[:other]))
+    with pytest.raises(ValueError, match="as many finite states"):
+        metrics.two_form((q[:count], p[:count]), (q[:other], p[:other]))

@@ -123,7 +123,7 @@ class HGN(GuardedVideoModel):
 
     A latent larger than the system needs can remember the frames of a video
     instead of learning a law. Then the encoded states fill a thin set that the
-    flow leaves, and beyond the trained frames nothing holds. Four arguments,
+    flow leaves, and beyond the trained frames nothing holds. Some arguments,
     not in the paper, ask for one law:
 
     - `agreement`: the state inferred from a second window of frames, at a
@@ -199,11 +199,15 @@ class HGN(GuardedVideoModel):
         times `agreement` does well. It grows in as `agreement` does. Defaults
         to 0.0, as in the paper.
       isometry: float. Weight of how unlike the changes of the picture are, see
-        `losses.unevenness`: of its root mean square between q - u and q + u,
-        where 2u has the direction of the rollout at q and the length of its
-        steps, on root mean square. It suits bodies whose looks weigh as much
-        in the picture as their masses in the motion. It grows in as
-        `agreement` does. Defaults to 0.0, as in the paper.
+        `losses.unevenness`. A change is the root mean square difference of the
+        frames drawn from q - u and q + u. q is amid two states of the rollout,
+        2u has the direction from the one to the other, and one length for the
+        whole batch, of all replicas: the root mean square of such a step.
+        Steps count by s^2 / (s^2 + mean s^2 / 10), for a body that hardly
+        moves has no direction. Two steps are compared per video. It suits
+        bodies whose looks weigh as much in the picture as their masses in the
+        motion. It grows in as `agreement` does, and needs as many videos.
+        Defaults to 0.0, as in the paper.
       integrator: Name in `integrators.INTEGRATORS`.
       dt: Seconds per step. There is one step per frame.
       stochastic: Whether z is sampled in training. False gives the paper's
@@ -736,6 +740,10 @@ class HGN(GuardedVideoModel):
             batch.x, self._shortest, self._frame_shape, seen
         )
         frames = tf.TensorShape(video.shape)[1:2]
+        if purpose == "fit" and self.isometry and frames == [1]:
+            raise ValueError(
+                "`isometry` needs videos of 2 frames at least. Received: 1."
+            )
         elsewhere = self.agreement or self.anchor == "random"
         if purpose == "fit" and elsewhere and frames.is_fully_defined():
             self._check_length(frames[0])
@@ -1106,8 +1114,12 @@ class HGN(GuardedVideoModel):
         # A body at its turning point has hardly a direction.
         small = _SMALL_STEP * mean + keras.config.epsilon()
         weight = tf.stop_gradient(square / (square + small))
-        half = 0.5 * (later - q) * tf.math.rsqrt(
-            (square + 1e-3 * small) / (mean + keras.config.epsilon())
+        half = (
+            0.5
+            * (later - q)
+            * tf.math.rsqrt(
+                (square + 1e-3 * small) / (mean + keras.config.epsilon())
+            )
         )
         middle = 0.5 * (q + later)
         drawn = self._decode_frames(

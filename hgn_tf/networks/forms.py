@@ -30,19 +30,19 @@ def paper_networks(
     grey_start: bool = True,
     quadratic: bool = True,
     learned_kinetic: bool = True,
-    energy_activation: str = "softplus",
     depth_to_space: bool = False,
     picture_dtype: str | None = None,
     position_net: bool = False,
     keypoints: bool = True,
     rate: float = 1.0,
+    energy_activation: str = "softplus",
 ) -> dict:
     """Encoder, f_psi, energies and decoder as in the paper, on 4x4 latents.
 
     The encoder has 8 convolutions of 32, 64, ..., 64, 48 filters. Paper:
     strides not given. Here: stride 2 until the shorter side is 4, or up to 7
     for sides that are no power of two. f_psi has 3 convolutions, each energy
-    K(p) and V(q) has 6 with softplus. The decoder has one progressive residual
+    K(p) and V(q) has 6. The decoder has one progressive residual
     block per factor of two, and cuts what is drawn over the frame's edge.
     Frames of 48x64 have latents of 6x8.
 
@@ -65,8 +65,6 @@ def paper_networks(
         see `EnergyNet`. Defaults to True.
       learned_kinetic: bool. Whether K has a network; without one it is
         |p|^2 / 2, see `QuadraticEnergy`. Defaults to True, as in the paper.
-      energy_activation: str. Activation of the energies, see `EnergyNet`.
-        Defaults to "softplus", as in the paper.
       depth_to_space: bool. Whether the decoder has one block less, see
         `Decoder`; not in the paper. Defaults to False.
       picture_dtype: str. Keras dtype policy of encoder, decoder and
@@ -79,6 +77,8 @@ def paper_networks(
         Defaults to True.
       rate: float. Factor of both energies, see `EnergyNet`: 0.125 / dt suits
         any dt, in any unit. Defaults to 1.0, for a dt of about 0.125.
+      energy_activation: str. Activation of the energies, see `EnergyNet`.
+        Defaults to "softplus", as in the paper.
     Returns: dict of the arguments encoder, state_net, hamiltonian, decoder, and
       position_net if there is one.
     Raises: ValueError: for another image size.

@@ -1,7 +1,7 @@
 """What the networks share: layers made, built and applied in a row."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -92,9 +92,20 @@ def make_layer(convolutional: bool, width: int, **kwargs) -> keras.Layer:
     return keras.layers.Dense(width, **kwargs)
 
 
-def activation_of(name: Any) -> Any:
-    """An activation by Keras's name, or "sin", which Keras has none of."""
-    return keras.ops.sin if name == "sin" else keras.activations.get(name)
+def activation_of(name: str | Callable | None) -> Callable:
+    """An activation by Keras's name, or by "sin", which Keras has no name for.
+
+    Raises: ValueError: if there is none of that name.
+    """
+    if name == "sin":
+        return keras.ops.sin
+    try:
+        return keras.activations.get(name)
+    except ValueError as error:
+        raise ValueError(
+            "`activation` must be 'sin' or a name of Keras's, such as "
+            f"'softplus'. Received: {name!r}."
+        ) from error
 
 
 def check_smooth(activation: Any) -> None:
@@ -188,7 +199,7 @@ class MLP(keras.layers.Layer):
             limit = size**-0.5
             layer = keras.layers.Dense(
                 width,
-                activation=None if last else self.activation,
+                activation=None if last else activation_of(self.activation),
                 use_bias=self.last_bias or not last,
                 kernel_initializer=keras.initializers.Orthogonal(),
                 bias_initializer=keras.initializers.RandomUniform(

@@ -38,6 +38,7 @@ PANELS = {
     "reconstruction": "reconstruction",
     "agreement": "disagreement",
     "positions": "misplacement",
+    "isometry": "unevenness",
     "loss": "loss",
     "geco_multiplier": "multiplier",
 }

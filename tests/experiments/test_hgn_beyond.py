@@ -75,7 +75,7 @@ def test_measures_of_a_preset_and_of_controls(tmp_path, monkeypatch):
     small = dict(num_samples=6, num_long=2, num_far=2, num_fitted=400, refine=2)
     dataset = presets.card("hgn_pendulum")["dataset"]
     found = {}
-    for source in ("data", "mean_image", "hgn_pendulum"):
+    for source in ("data", "mean_image", "true_law", "hgn_pendulum"):
         config = beyond.Config(source, dataset, **small)
         found[source], costs = beyond.measure(config, tmp_path / "shown.png")
         assert set(costs) == {"wall_seconds", "cpu_seconds", "peak_memory_mb"}
@@ -85,4 +85,7 @@ def test_measures_of_a_preset_and_of_controls(tmp_path, monkeypatch):
     for name in ("shown.png", "shown-far.png"):
         assert (tmp_path / name).stat().st_size > 10_000
     model = found["hgn_pendulum"]
+    law = found["true_law"]
+    assert law["mse_e4_at_60"] < law["mse_e4_at_240"]
+    assert law["mse_e4_at_60"] < model["mse_e4_at_60"]
     assert model["mse_e4_at_60"] < model["mean_image_mse_e4_at_60"]

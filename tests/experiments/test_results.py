@@ -6,6 +6,7 @@ import runpy
 import pytest
 
 from hgn_tf.experiments import runs
+from hgn_tf.experiments.hgn import beyond
 from hgn_tf.experiments.hgn import study as hgn_study
 from hgn_tf.experiments.hgn import table as hgn_table
 from hgn_tf.experiments.hnn import config as hnn_config
@@ -26,6 +27,11 @@ def table_1(budget):
 
 def study(name):
     return hgn_study.format_study(name, hgn_study.read_study(name, RESULTS))
+
+
+def far_and_new():
+    folder = RESULTS / "beyond"
+    return beyond.format_beyond(beyond.read_results(folder))
 
 
 def hnn():
@@ -59,6 +65,7 @@ def faults():
         ("table1_conv", lambda: table_1("conv")),
         ("ablation", lambda: study("ablation")),
         ("clean", lambda: study("clean")),
+        ("beyond", far_and_new),
         ("hnn_table", hnn),
         ("nhf_table", lambda: nhf("nhf_table")),
         ("nhf_study", lambda: nhf("nhf_study")),

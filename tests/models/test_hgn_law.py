@@ -251,13 +251,28 @@ def test_steps_that_change_the_picture_evenly_are_even():
 
 
 def test_unevenness_is_the_weighed_spread_over_the_mean():
-    sizes = np.array([[1.0, 3.0], [2.0, 2.0]], np.float32)
-    weights = np.array([[1.0, 1.0], [2.0, 0.0]], np.float32)
-    # Mean size (1 + 3 + 4) / 4 = 2, mean weight 1.
-    found = losses.unevenness(tf.constant(sizes), tf.constant(weights))
-    np.testing.assert_allclose(found, [0.25, 0.0], rtol=1e-6)
-    again = losses.unevenness(tf.constant(7.0 * sizes), tf.constant(weights))
-    np.testing.assert_allclose(again, found, rtol=1e-6)
+    sizes = np.array([[1.0, 3.0], [2.0, 6.0]], np.float32)
+    weights = np.array([[2.0, 1.0], [4.0, 1.0]], np.float32)
+    # Weights 2 in the mean, weighed sizes (2 + 3 + 8 + 6) / 8 / 2 = 19 / 16.
+    mean = 19 / 16 * 2
+    apart = (sizes / mean - 1.0) ** 2
+    expected = (weights / 2.0 * apart).mean(axis=1)
+    for size, weight in ((1.0, 1.0), (7.0, 1.0), (1.0, 5.0)):
+        found = losses.unevenness(
+            tf.constant(size * sizes), tf.constant(weight * weights)
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    nothing = losses.unevenness(tf.constant(sizes), tf.zeros([2, 2]))
+    np.testing.assert_array_equal(nothing, [0.0, 0.0])
+
+
+def test_isometry_needs_a_step():
+    model = HGN(
+        TwoFrames(), Well(), OnePixel(), isometry=1.0, num_inference_frames=1
+    )
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="2 frames at least"):
+        model.fit(make_videos()[:, :1], verbose=0)
 
 
 def test_agreement_grows_in_over_its_ramp():
@@ -537,6 +552,7 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         "num_windows": 3,
         "reversible": True,
         "positions": 0.5,
+        "isometry": 0.25,
     }
     model = make_model(**arguments, position_net=ReadOff())
     model.build((None, LENGTH, 1, 1, 1))

@@ -168,9 +168,8 @@ def read_motion(system: System, q: np.ndarray, dt: float) -> MotionReading:
     q = unwrap(q, system)
     first = slice(0, VELOCITY_FRAMES)
     middle = VELOCITY_FRAMES // 2
-    start = np.concatenate(
-        [q[:, middle], read_momenta(system, q[:, first], dt)[:, 0]], axis=-1
-    )
+    momenta = read_momenta(system, q[:, first], dt)
+    start = np.concatenate([q[:, middle], momenta[:, 0]], axis=-1)
     state = _integrate(system, start, -dt, middle + 1)[:, -1]
     # A guess that collided on the way back stands still instead.
     still = np.concatenate([q[:, 0], np.zeros_like(q[:, 0])], axis=-1)

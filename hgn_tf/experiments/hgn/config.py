@@ -70,16 +70,17 @@ class Config:
       shortest_window: Frames that a window of training must have; 0 for
         `num_inference_frames`.
       agreement: Weight of the disagreement between windows, see `HGN`; 0 in
-        the paper. Its unit, and that of `positions`, is what the error of the
-        mean image costs in the loss, so that one number serves all datasets.
+        the paper. Its unit, and that of `positions` and `isometry`, is what the
+        error of the mean image costs in the loss, so that one number serves
+        all datasets.
       agreement_from: Step up to which the weight is 0.
       agreement_to: Step from which the weight is whole.
       num_windows: Second windows per video and step.
       reversible: Whether half of the second windows are read backward.
       positions: Weight of the disagreement of q with what a single frame
         shows, see `HGN`; 0 in the paper.
-      isometry: Weight of how unlike steps of q change the picture, see `HGN`,
-        in the same unit; 0 in the paper.
+      isometry: Weight of how unlike steps of q change the picture, see `HGN`;
+        0 in the paper.
       keypoints: Whether a single frame shows q by `networks.KeypointNet`, else
         by `networks.PositionNet`.
       tolerance: Mean squared error per pixel that GECO allows above the noise

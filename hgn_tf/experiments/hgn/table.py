@@ -581,8 +581,9 @@ def _describe(config):
         )
     if config.get("isometry"):
         text += f", isometry {config['isometry']:g}"
-    if (activation := config.get("energy_activation", "softplus")) != "softplus":
-        text += f", energies of {activation}"
+    bends = config.get("energy_activation", "softplus")
+    if bends != "softplus" and config["form"] != "objects":
+        text += f", energies of {bends}"
     return (
         f"{text}, GECO's tolerance {config['tolerance']} above the noise floor "
         f"and its multiplier at most {config['geco_limit']:g}, "
