@@ -230,7 +230,9 @@ def symetric(
     10 is nearly linear: the lowest order would pass it.
 
     A latent larger than the system fills a thin set, and across it a fit knows
-    no derivatives: the ridge takes the smallest.
+    no derivatives: the ridge takes the smallest. A latent of more than 33
+    numbers has too many monomials for any map but a linear one. With one degree
+    of freedom that says nothing: sym is then 1. See `two_form`.
 
     Args:
       learned: Pair (q, p) of learned states, [n, ...], n at least 20.
@@ -245,6 +247,8 @@ def symetric(
     x, y = _states(learned, truth)
     r2, jacobian, degree = _fit_polynomial(x, y, seed, _explained)
     sym = _symplectic_defect(jacobian)
+    if y.shape[1] == 2 and _count(x.shape[1], 2) > _MOST_MONOMIALS:
+        sym = 1.0
     passed = r2 > _SYMETRIC_R2 and sym < _SYMETRIC_SYM
     return SyMetric(float(r2), float(sym), float(passed), degree)
 
@@ -334,8 +338,7 @@ def _fit_polynomial(x, y, seed, explained):
     half = [order[::2], order[1::2]]
     fits = []
     for degree in range(1, _MOST_ORDER + 1):
-        too_many = math.comb(x.shape[1] + degree, degree) > _MOST_MONOMIALS
-        if degree > 1 and too_many:
+        if degree > 1 and _count(x.shape[1], degree) > _MOST_MONOMIALS:
             break
         powers = _powers(x.shape[1], degree)
         features = _monomials(x, powers)
@@ -346,6 +349,11 @@ def _fit_polynomial(x, y, seed, explained):
     r2, degree, powers, weights = max(fits, key=lambda fit: fit[0])
     points = x[rng.permutation(len(x))[:_JACOBIAN_POINTS]]
     return r2, _slopes(points, powers, weights) / spread, degree
+
+
+def _count(size, degree):
+    """Number of monomials of so many numbers up to `degree`."""
+    return math.comb(size + degree, degree)
 
 
 def _powers(size, degree):

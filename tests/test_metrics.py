@@ -189,6 +189,14 @@ def test_symetric_sees_through_idle_coordinates():
     assert metrics.symetric(learned, (q, p)).passed == 1.0
 
 
+@pytest.mark.parametrize("size, known", [(16, True), (17, False)])
+def test_symetric_of_one_number_needs_a_bent_map(size, known):
+    """A linear map of one degree of freedom is symplectic, whatever it is."""
+    q, p = pendulum_states()
+    assert metrics.symetric(embedded(q, p, size), (q, p)).passed == known
+    assert metrics.two_form(embedded(q, p, size), (q, p)).defect < 1e-3
+
+
 def embedded(q, p, size=6, seed=0):
     """The same states in more coordinates, by a linear symplectic map."""
     turned, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, 2)))

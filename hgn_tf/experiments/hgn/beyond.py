@@ -525,8 +525,8 @@ def _long_part(groups):
         "`infer(video, refine=20)` moves q and p by 20 steps down the "
         "gradient of the error of the frames seen. The true law starts from "
         "the true motion that is nearest, by least squares, to the places "
-        f"that the first {_NUM_FRAMES} frames show. That is about the most to "
-        "hope for: noise hides the state, and errors of it grow.",
+        f"that the first {_NUM_FRAMES} frames show. Noise hides the state, and "
+        "errors of it grow: that is the scale of these errors, and no bound.",
         tables.markdown_table(["system", "start", *titles], lines),
     ]
 
