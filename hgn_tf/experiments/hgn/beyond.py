@@ -26,8 +26,8 @@ from hgn_tf.phase import PhaseState
 from hgn_tf.viz import figures as plots
 
 _NAME = "beyond"
-# What the measures of drawn motions are read against.
 _TRUE_LAW = "true_law"
+# What the measures of drawn motions are read against.
 CONTROLS = {
     _TRUE_LAW: "the true law, its state fitted",
     "data": "the data, as best drawn",
