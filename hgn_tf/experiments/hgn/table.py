@@ -106,7 +106,8 @@ _DEPARTURES = {
         "- The paper trains on 50,000 videos of 30 frames, here on 5,000 of "
         "120. The train errors are those of 120 frames.",
         "- Rollouts of three bodies, which part exponentially, have 35 steps; "
-        "and no isometry is asked of them, which leave the picture.",
+        "no isometry is asked of them, which leave the picture, and their "
+        "energies have softplus.",
         _FLAT.format("16 numbers, whatever the system"),
         "- Agreement between windows, positions that a frame shows, a state "
         "amid its window, steps that change the picture evenly, rollouts that "
