@@ -284,7 +284,7 @@ class HGN(GuardedVideoModel):
         )
         _check_agreement(agreement, agreement_ramp, num_windows, reversible)
         _check_positions(positions, position_net)
-        _check_isometry(isometry)
+        _check_weight("isometry", isometry)
         self.encoder = encoder
         self.hamiltonian = hamiltonian
         self.decoder = decoder
@@ -1282,10 +1282,7 @@ def _check_ramp(name, ramp):
 
 
 def _check_agreement(agreement, ramp, num_windows, reversible):
-    if not 0 <= agreement < float("inf"):
-        raise ValueError(
-            f"`agreement` must be 0 or more, and finite. Received: {agreement}."
-        )
+    _check_weight("agreement", agreement)
     _check_ramp("agreement_ramp", ramp)
     if not 1 <= num_windows <= 8:
         raise ValueError(
@@ -1364,18 +1361,15 @@ def _check_step(hamiltonian, like, dt):
         )
 
 
-def _check_isometry(isometry):
-    if not 0 <= isometry < float("inf"):
+def _check_weight(name, weight):
+    if not 0 <= weight < float("inf"):
         raise ValueError(
-            f"`isometry` must be 0 or more, and finite. Received: {isometry}."
+            f"`{name}` must be 0 or more, and finite. Received: {weight}."
         )
 
 
 def _check_positions(positions, position_net):
-    if not 0 <= positions < float("inf"):
-        raise ValueError(
-            f"`positions` must be 0 or more, and finite. Received: {positions}."
-        )
+    _check_weight("positions", positions)
     if bool(positions) != (position_net is not None):
         raise ValueError(
             "`positions` above 0 and a `position_net` go together. Received: "

@@ -302,6 +302,7 @@ FINISHED = sorted(
         "table1",
         "table1_flat",
         "table1_far",
+        "table1_conv",
         "ablation",
         "clean",
         "trials",

@@ -306,25 +306,28 @@ def _new_motions(config, model, recipe, test, energy, picture):
 def _long(config, model, recipe, some):
     """Errors over the first frames of test_long, with and without refine."""
     long = data.make_trajectories(recipe, "test_long", range(config.num_long))
-    frames = long.video.shape[1]
     errors = {"mean_image_": _image_error(long.video, some)}
     for start, refine in (("", 0), ("refined_", config.refine)):
         state = model.infer(long.video, refine)
         errors[start] = _error(model, state, long.video)
+    return _long_errors(errors)
+
+
+def _long_errors(errors):
+    """Errors over the first frames, of errors [batch, time] by their start."""
     return {
         _long_key(start, count): 1e4 * float(error[:, :count].mean())
         for start, error in errors.items()
         for count in LONG_FRAMES
-        if count <= frames
+        if count <= error.shape[1]
     }
 
 
 def _of_true_law(config, recipe, some):
     """As `_long`, by the true law from the state fitted to the frames."""
     long = data.make_trajectories(recipe, "test_long", range(config.num_long))
-    frames = long.video.shape[1]
     seen = long.video[:, :_NUM_FRAMES] / np.float32(255.0)
-    q = data.fitted_motions(recipe, seen, frames)
+    q = data.fitted_motions(recipe, seen, long.video.shape[1])
     known = np.isfinite(q).all(axis=(1, 2))
     # Of a motion that would collide nothing is known but the mean image.
     error = _image_error(long.video, some)
@@ -334,11 +337,7 @@ def _of_true_law(config, recipe, some):
     )
     # What so many samples are off by themselves.
     error[known] -= variance.mean(axis=(2, 3, 4)) / _LAW_SAMPLES
-    return {
-        _long_key("", count): 1e4 * float(error[:, :count].mean())
-        for count in LONG_FRAMES
-        if count <= frames
-    }
+    return _long_errors({"": error})
 
 
 def _far(config, model, recipe, test, some, picture):
