@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+# Share of the variance of a direction that is hardly there.
+_SMALL_SHARE = 1e-6
+
 
 def reconstruction(video: tf.Tensor, prediction: tf.Tensor) -> tf.Tensor:
     """Mean squared error over all but the first axis: [batch]."""
@@ -135,6 +138,40 @@ def unevenness(
     share = tf.math.divide_no_nan(weights, whole)
     apart = tf.square(sizes * tf.math.divide_no_nan(whole, size) - 1.0)
     return tf.reduce_mean(share * apart, axis=1)
+
+
+def spare_directions(
+    points: tf.Tensor, present: int | tf.Tensor = 1
+) -> tf.Tensor:
+    """How many directions points fill beyond one.
+
+    (sum of s)^2 / sum of s^2 - 1
+
+    with s the standard deviations along the principal axes: the nuclear over
+    the Frobenius norm of the centred points, squared. A straight line has 0,
+    and points as wide in n directions have n - 1, whatever their scale. What
+    a further direction costs grows with its standard deviation and not with
+    the square. So a narrow one is not free, as in the lasso.
+
+    Args:
+      points: Points [batch, n, ...], of one space, [...].
+      present: int. 0 for a replica whose rows do not count, else 1.
+    Returns: The number, of the batch of all replicas.
+    Source: Fazel, Hindi and Boyd, A rank minimization heuristic with
+      application to minimum order system approximation (2001), for the nuclear
+      norm.
+    """
+    points = tf.reshape(points, [*tf.unstack(tf.shape(points)[:2]), -1])
+    [center] = row_means([tf.reduce_mean(points, axis=1)], present)
+    apart = points - center
+    products = tf.matmul(apart, apart, transpose_a=True)
+    [covariance] = row_means([products], present)
+    # In parts of the whole: states that do not vary yet have no direction.
+    whole = tf.linalg.trace(covariance) + keras.config.epsilon()
+    shares = tf.nn.relu(tf.linalg.eigvalsh(covariance / whole))
+    # A square root has no gradient at 0.
+    spreads = tf.sqrt(shares + _SMALL_SHARE) - _SMALL_SHARE**0.5
+    return tf.square(tf.reduce_sum(spreads)) - 1.0
 
 
 def row_means(

@@ -208,6 +208,9 @@ class HGN(GuardedVideoModel):
         bodies whose looks weigh as much in the picture as their masses in the
         motion. It grows in as `agreement` does, and needs as many videos.
         Defaults to 0.0, as in the paper.
+      low_rank: float. Weight of the directions that q fills beyond one in the
+        drawn frames, see `losses.spare_directions`. It grows in as `agreement`
+        does, and needs as many videos. Defaults to 0.0, as in the paper.
       integrator: Name in `integrators.INTEGRATORS`.
       dt: Seconds per step. There is one step per frame.
       stochastic: Whether z is sampled in training. False gives the paper's
@@ -253,6 +256,7 @@ class HGN(GuardedVideoModel):
         reversible: bool = False,
         positions: float = 0.0,
         isometry: float = 0.0,
+        low_rank: float = 0.0,
         integrator: str = "leapfrog",
         dt: float = 0.125,
         stochastic: bool = True,
@@ -285,6 +289,7 @@ class HGN(GuardedVideoModel):
         _check_agreement(agreement, agreement_ramp, num_windows, reversible)
         _check_positions(positions, position_net)
         _check_weight("isometry", isometry)
+        _check_weight("low_rank", low_rank)
         self.encoder = encoder
         self.hamiltonian = hamiltonian
         self.decoder = decoder
@@ -306,6 +311,7 @@ class HGN(GuardedVideoModel):
         self.reversible = reversible
         self.positions = positions
         self.isometry = isometry
+        self.low_rank = low_rank
         self.integrator = integrator
         self.dt = dt
         self.stochastic = stochastic
@@ -719,6 +725,7 @@ class HGN(GuardedVideoModel):
             "reversible": self.reversible,
             "positions": self.positions,
             "isometry": self.isometry,
+            "low_rank": self.low_rank,
             "integrator": self.integrator,
             "dt": self.dt,
             "stochastic": self.stochastic,
@@ -783,6 +790,7 @@ class HGN(GuardedVideoModel):
             "agreement": self.agreement,
             "positions": self.positions,
             "isometry": self.isometry,
+            "low_rank": self.low_rank,
         }
         return {name: weight for name, weight in weights.items() if weight}
 
@@ -961,6 +969,9 @@ class HGN(GuardedVideoModel):
             terms["positions"] = self._misplacement(video, path, rows)
         if self.isometry:
             terms["isometry"] = self._unevenness(path, rows)
+        if self.low_rank:
+            spare = losses.spare_directions(path.at(times).q, rows.present)
+            terms["low_rank"] = tf.fill([tf.shape(video)[0]], spare)
         return terms
 
     def _training_path(self, video, rows):

@@ -81,6 +81,8 @@ class Config:
         shows, see `HGN`; 0 in the paper.
       isometry: Weight of how unlike steps of q change the picture, see `HGN`;
         0 in the paper.
+      low_rank: Weight of the directions that q fills beyond one, see `HGN`; 0
+        in the paper.
       keypoints: Whether a single frame shows q by `networks.KeypointNet`, else
         by `networks.PositionNet`.
       tolerance: Mean squared error per pixel that GECO allows above the noise
@@ -136,6 +138,7 @@ class Config:
     reversible: bool = False
     positions: float = 0.0
     isometry: float = 0.0
+    low_rank: float = 0.0
     keypoints: bool = False
     tolerance: float = 1e-4
     geco_limit: float = 100.0
@@ -200,6 +203,7 @@ BUDGETS: dict[str, _Settings] = {
         "rollout_to": 3500,
         "energy_activation": "sin",
         "isometry": 3.0,
+        "low_rank": 1.0,
     },
     # Clean videos of 120 frames, of which five are seen.
     "clean": {
@@ -308,6 +312,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
             "reversible",
             "positions",
             "isometry",
+            "low_rank",
             "tolerance",
             "geco_limit",
         ),
@@ -324,8 +329,8 @@ READ_BY: dict[str, tuple[str, ...]] = {
 }
 # Settings that are read where one of others is on.
 _READ_WITH: dict[str, tuple[str, ...]] = {
-    "agreement_from": ("agreement", "positions", "isometry"),
-    "agreement_to": ("agreement", "positions", "isometry"),
+    "agreement_from": ("agreement", "positions", "isometry", "low_rank"),
+    "agreement_to": ("agreement", "positions", "isometry", "low_rank"),
     "num_windows": ("agreement",),
     "reversible": ("agreement",),
     "keypoints": ("positions",),
@@ -754,6 +759,7 @@ def _make_hgn(config, builder, tolerance, unit):
         reversible=config.reversible and config.agreement > 0,
         positions=unit * config.positions,
         isometry=unit * config.isometry,
+        low_rank=unit * config.low_rank,
         integrator=config.integrator,
         dt=dt,
         stochastic=config.sample,
