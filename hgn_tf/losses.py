@@ -171,7 +171,8 @@ def spare_directions(
     shares = tf.nn.relu(tf.linalg.eigvalsh(covariance / whole))
     # A square root has no gradient at 0.
     spreads = tf.sqrt(shares + _SMALL_SHARE) - _SMALL_SHARE**0.5
-    return tf.square(tf.reduce_sum(spreads)) - 1.0
+    one = (1.0 + _SMALL_SHARE) ** 0.5 - _SMALL_SHARE**0.5
+    return tf.square(tf.reduce_sum(spreads) / one) - 1.0
 
 
 def row_means(
