@@ -161,7 +161,10 @@ def spare_directions(
       application to minimum order system approximation (2001), for the nuclear
       norm.
     """
-    points = tf.reshape(points, [*tf.unstack(tf.shape(points)[:2]), -1])
+    batch, count = tf.unstack(tf.shape(points)[:2])
+    points = tf.reshape(
+        points, [batch, count, points.shape[2:].num_elements()]
+    )
     [center] = row_means([tf.reduce_mean(points, axis=1)], present)
     apart = points - center
     products = tf.matmul(apart, apart, transpose_a=True)

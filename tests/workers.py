@@ -56,6 +56,7 @@ def make_model():
         reversible=True,
         positions=1.0,
         isometry=1.0,
+        low_rank=0.1,
         geco=losses.Geco(0.05),
         seed=5,
     )

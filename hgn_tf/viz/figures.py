@@ -39,6 +39,7 @@ PANELS = {
     "agreement": "disagreement",
     "positions": "misplacement",
     "isometry": "unevenness",
+    "low_rank": "spare directions",
     "loss": "loss",
     "geco_multiplier": "multiplier",
 }

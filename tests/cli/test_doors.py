@@ -66,7 +66,7 @@ def check_door(arguments, message, here, capsys):
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("hgn-tf: ") and message in line
-    assert len(line) < 750
+    assert len(line) < 800
     assert contents(here) == before
 
 
@@ -96,6 +96,7 @@ def check_door(arguments, message, here, capsys):
         ("agreement=-1", "`agreement` must be 0 or more"),
         ("positions=-1", "`positions` must be 0 or more"),
         ("isometry=-1", "`isometry` must be 0 or more"),
+        ("low_rank=-1", "`low_rank` must be 0 or more"),
         ("energy_activation=bent", "`activation` must be 'sin' or a name"),
         ("energy_activation=relu", "`activation` of an energy must be smooth"),
         ("num_windows=9", "`num_windows` must be from 1 to 8"),

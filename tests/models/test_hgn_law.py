@@ -266,6 +266,71 @@ def test_unevenness_is_the_weighed_spread_over_the_mean():
     np.testing.assert_array_equal(nothing, [0.0, 0.0])
 
 
+@pytest.mark.parametrize("width", [0.0, 0.05, 1.0])
+def test_a_label_in_a_spare_direction_costs_by_its_width(width):
+    """q_2 is a constant of each motion that moves nothing and is not drawn."""
+
+    class Labelled(TwoFrames):
+        def call(self, video):
+            mean, _ = super().call(video)
+            q, p = mean[:, :1], mean[:, 1:]
+            label = width * tf.where(q**2 + p**2 > 0.15, 1.0, -1.0)
+            mean = tf.concat([q, label, p, 0.0 * p], axis=-1)
+            return mean, -20.0 * tf.ones_like(mean)
+
+        def compute_output_shape(self, shape):
+            return (shape[0], 4), (shape[0], 4)
+
+    class FirstOnly(OnePixel):
+        def call(self, q):
+            return super().call(q[:, :1])
+
+    model = HGN(
+        Labelled(),
+        Well(stiffness=np.array([1.0, 0.0], np.float32)),
+        FirstOnly(),
+        low_rank=1.0,
+        num_inference_frames=2,
+        dt=DT,
+    )
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    found = terms(model, make_videos())["low_rank"]
+    q = np.array(model(make_videos()).states.q).reshape([-1, 2])
+    spreads = np.sqrt(np.linalg.eigvalsh(np.cov(q.T)).clip(0))
+    expected = spreads.sum() ** 2 / (spreads**2).sum() - 1.0
+    np.testing.assert_allclose(found, expected, rtol=0.01, atol=1e-4)
+
+
+def test_directions_are_counted_whatever_the_scale():
+    rng = np.random.default_rng(1)
+    points = rng.normal(size=[64, 8, 4]).astype(np.float32)
+    points[..., 2] = 3.0 * points[..., 1]  # In a plane of its own, turned.
+    points = np.concatenate([points, np.ones_like(points)], axis=-1)
+    flat = points.reshape([-1, 8])
+    sizes = np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False)
+    expected = sizes.sum() ** 2 / (sizes**2).sum() - 1.0
+    for scale in (1e-2, 1.0, 1e2):
+        found = losses.spare_directions(tf.constant(scale * points))
+        np.testing.assert_allclose(found, expected, rtol=0.01)
+    line = points[..., :1] * np.array([3.0, 4.0], np.float32)
+    np.testing.assert_allclose(
+        losses.spare_directions(tf.constant(line)), 0.0, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("kind", ["still", "line", "round"])
+def test_the_count_of_directions_has_a_gradient_anywhere(kind):
+    rng = np.random.default_rng(2)
+    points = rng.normal(size=[16, 4, 3]).astype(np.float32)
+    if kind != "round":
+        points = np.repeat(points[..., :1], 3, axis=-1)
+    points = tf.constant(points if kind != "still" else 0.0 * points)
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        count = losses.spare_directions(points)
+    assert np.isfinite(tape.gradient(count, points)).all()
+
+
 def test_isometry_needs_a_step():
     model = HGN(
         TwoFrames(), Well(), OnePixel(), isometry=1.0, num_inference_frames=1
@@ -553,6 +618,7 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         "reversible": True,
         "positions": 0.5,
         "isometry": 0.25,
+        "low_rank": 0.125,
     }
     model = make_model(**arguments, position_net=ReadOff())
     model.build((None, LENGTH, 1, 1, 1))
@@ -595,6 +661,7 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         ({"reversible": True, "agreement": 0.0}, "`agreement` above 0"),
         ({"positions": -1.0}, "0 or more"),
         ({"isometry": -1.0}, "0 or more"),
+        ({"low_rank": -1.0}, "0 or more"),
         ({"positions": 1.0}, "go together"),
         ({"position_net": ReadOff()}, "go together"),
     ],

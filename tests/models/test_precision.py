@@ -52,6 +52,7 @@ def law_hgn():
         agreement=1.0,
         positions=1.0,
         isometry=1.0,
+        low_rank=1.0,
         reversible=True,
         anchor="random",
         agreement_ramp=(0, 1),

@@ -582,6 +582,8 @@ def _describe(config):
         )
     if config.get("isometry"):
         text += f", isometry {config['isometry']:g}"
+    if config.get("low_rank"):
+        text += f", low rank {config['low_rank']:g}"
     bends = config.get("energy_activation", "softplus")
     if bends != "softplus" and config["form"] != "objects":
         text += f", energies of {bends}"
