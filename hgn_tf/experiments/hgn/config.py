@@ -203,7 +203,7 @@ BUDGETS: dict[str, _Settings] = {
         "rollout_to": 3500,
         "energy_activation": "sin",
         "isometry": 3.0,
-        "low_rank": 1.0,
+        "low_rank": 0.05,
     },
     # Clean videos of 120 frames, of which five are seen.
     "clean": {
