@@ -20,6 +20,8 @@ _RIDGES = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
 _JACOBIAN_POINTS = 100
 # The share of the largest variance below which true states fill no direction.
 _THIN = 1e-4
+# The share below which learned states fill none.
+_IDLE = 1e-3
 # The share of |J|^4 below which |J^T E J|^2 is rounding.
 _NO_FORM = 1e-6
 
@@ -230,9 +232,12 @@ def symetric(
     10 is nearly linear: the lowest order would pass it.
 
     A latent larger than the system fills a thin set, and across it a fit knows
-    no derivatives: the ridge takes the smallest. A latent of more than 33
-    numbers has too many monomials for any map but a linear one. With one degree
-    of freedom that says nothing: sym is then 1. See `two_form`.
+    no derivatives. So the learned state is first turned to its principal axes,
+    q and p by the same orthogonal matrix, which is a symplectic map, and axes
+    with less than 0.001 of the variance of the first are left out. Of a set
+    that is thin and bent the ridge takes the smallest derivatives. More than 33
+    numbers that are left have too many monomials for any map but a linear one.
+    With one degree of freedom that says nothing: sym is then 1. See `two_form`.
 
     Args:
       learned: Pair (q, p) of learned states, [n, ...], n at least 20.
@@ -245,6 +250,7 @@ def symetric(
       Hamiltonian dynamics inferred from vision, section 4.
     """
     x, y = _states(learned, truth)
+    x = _along_filled_axes(x)
     r2, jacobian, degree = _fit_polynomial(x, y, seed, _explained)
     sym = _symplectic_defect(jacobian)
     if y.shape[1] == 2 and _count(x.shape[1], 2) > _MOST_MONOMIALS:
@@ -298,6 +304,14 @@ def two_form(
     factor = (pulled * true).sum(axis=(1, 2)).mean() / np.square(true).sum()
     left = np.square(pulled - factor * true).sum(axis=(1, 2)).mean()
     return TwoForm(float(r2), float(left / whole), degree)
+
+
+def _along_filled_axes(x):
+    """q and p along the principal axes that they fill, in that order."""
+    parts = np.split(_in_spreads(x), 2, axis=1)
+    share, axes = np.linalg.eigh(sum(part.T @ part for part in parts))
+    axes = axes[:, share >= _IDLE * share.max()]
+    return np.concatenate([part @ axes for part in np.split(x, 2, 1)], axis=1)
 
 
 def _in_spreads(x):

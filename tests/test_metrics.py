@@ -189,12 +189,44 @@ def test_symetric_sees_through_idle_coordinates():
     assert metrics.symetric(learned, (q, p)).passed == 1.0
 
 
-@pytest.mark.parametrize("size, known", [(16, True), (17, False)])
-def test_symetric_of_one_number_needs_a_bent_map(size, known):
+@pytest.mark.parametrize("size", [2, 16, 256])
+def test_symetric_sees_a_system_in_a_larger_latent(size):
+    q, p = pendulum_states()
+    rng = np.random.default_rng(1)
+    bent = q + 0.1 * q**3
+    for part, passed in ((q, 1.0), (bent, 0.0)):
+        learned = [
+            x + 0.01 * rng.normal(size=x.shape) / size**0.5
+            for x in embedded(part, p, size)
+        ]
+        assert metrics.symetric(learned, (q, p)).passed == passed
+
+
+def test_symetric_knows_a_scale_that_follows_the_energy():
+    """A spare coordinate labels it: the motion may be right all the same."""
+    q, p = pendulum_states()
+    energy = 0.5 * (q**2 + p**2)
+    label = (energy - energy.mean()) / energy.std()
+    scale = 1.0 + 0.1 * label
+    learned = (
+        np.concatenate([scale * q, 0.05 * label], axis=1),
+        np.concatenate([scale * p, 0.0 * label], axis=1),
+    )
+    found = metrics.symetric(learned, (q, p))
+    assert found.r2 > 0.99 and found.passed == 0.0
+    assert metrics.two_form(learned, (q, p)).defect > 0.01
+
+
+def test_symetric_of_one_number_needs_a_bent_map():
     """A linear map of one degree of freedom is symplectic, whatever it is."""
     q, p = pendulum_states()
-    assert metrics.symetric(embedded(q, p, size), (q, p)).passed == known
-    assert metrics.two_form(embedded(q, p, size), (q, p)).defect < 1e-3
+    rng = np.random.default_rng(1)
+    for count, passed in ((15, 1.0), (16, 0.0)):
+        idle = 0.2 * rng.normal(size=(2, len(q), count))
+        learned = [
+            np.concatenate(pair, 1) for pair in ((q, idle[0]), (p, idle[1]))
+        ]
+        assert metrics.symetric(learned, (q, p)).passed == passed
 
 
 def embedded(q, p, size=6, seed=0):
