@@ -203,7 +203,7 @@ BUDGETS: dict[str, _Settings] = {
         "rollout_to": 3500,
         "energy_activation": "sin",
         "isometry": 3.0,
-        # At 0.1, or without isometry, two bodies had a line for their plane.
+        # At 1, or at 0.1 without isometry, two bodies had no plane.
         "low_rank": 0.05,
     },
     # Clean videos of 120 frames, of which five are seen.
