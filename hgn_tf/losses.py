@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-# Share of the variance of a direction that is hardly there.
+# A direction with less of the variance than this is hardly one.
 _SMALL_SHARE = 1e-6
 
 
@@ -149,33 +149,39 @@ def spare_directions(
 
     with s the standard deviations along the principal axes: the nuclear over
     the Frobenius norm of the centred points, squared. A straight line has 0,
-    and points as wide in n directions have n - 1, whatever their scale. What
+    and points as wide in k directions have k - 1, whatever their scale. What
     a further direction costs grows with its standard deviation and not with
     the square. So a narrow one is not free, as in the lasso.
 
     Args:
-      points: Points [batch, n, ...], of one space, [...].
+      points: Points [batch, count, ...], each an array [...].
       present: int. 0 for a replica whose rows do not count, else 1.
-    Returns: The number, of the batch of all replicas.
+    Returns: The number, of the batch of all replicas: 0 of points that do not
+      vary, NaN if one is not finite.
     Source: Fazel, Hindi and Boyd, A rank minimization heuristic with
       application to minimum order system approximation (2001), for the nuclear
       norm.
     """
     batch, count = tf.unstack(tf.shape(points)[:2])
-    points = tf.reshape(
-        points, [batch, count, points.shape[2:].num_elements()]
-    )
+    points = tf.reshape(points, [batch, count, points.shape[2:].num_elements()])
     [center] = row_means([tf.reduce_mean(points, axis=1)], present)
     apart = points - center
     products = tf.matmul(apart, apart, transpose_a=True)
     [covariance] = row_means([products], present)
     # In parts of the whole: states that do not vary yet have no direction.
     whole = tf.linalg.trace(covariance) + keras.config.epsilon()
-    shares = tf.nn.relu(tf.linalg.eigvalsh(covariance / whole))
+    shares = covariance / whole
+    # Of numbers that are not finite TensorFlow finds no eigenvalues, and stops.
+    finite = tf.reduce_all(tf.math.is_finite(shares))
+    shares = tf.where(
+        finite, shares, tf.eye(shares.shape[0], dtype=whole.dtype)
+    )
+    shares = tf.nn.relu(tf.linalg.eigvalsh(shares))
     # A square root has no gradient at 0.
     spreads = tf.sqrt(shares + _SMALL_SHARE) - _SMALL_SHARE**0.5
     one = (1.0 + _SMALL_SHARE) ** 0.5 - _SMALL_SHARE**0.5
-    return tf.square(tf.reduce_sum(spreads) / one) - 1.0
+    spare = tf.nn.relu(tf.square(tf.reduce_sum(spreads) / one) - 1.0)
+    return tf.where(finite, spare, tf.constant(math.nan, spare.dtype))
 
 
 def row_means(

@@ -232,12 +232,14 @@ def symetric(
     10 is nearly linear: the lowest order would pass it.
 
     A latent larger than the system fills a thin set, and across it a fit knows
-    no derivatives. So the learned state is first turned to its principal axes,
-    q and p by the same orthogonal matrix, which is a symplectic map, and axes
-    with less than 0.001 of the variance of the first are left out. Of a set
-    that is thin and bent the ridge takes the smallest derivatives. More than 33
-    numbers that are left have too many monomials for any map but a linear one.
-    With one degree of freedom that says nothing: sym is then 1. See `two_form`.
+    no derivatives. So the learned state is first turned to the principal axes
+    of q and p together, each in units of its spread. The same orthogonal matrix
+    turns both, which is a symplectic map. Then axes with less than 0.001 of the
+    variance of the first are left out: a step across them counts as none. Of a
+    set that is thin and bent the ridge takes the smallest derivatives. More
+    than 33 numbers that are left have too many monomials for any map but a
+    linear one. With one degree of freedom that says nothing: sym is then 1. See
+    `two_form`.
 
     Args:
       learned: Pair (q, p) of learned states, [n, ...], n at least 20.
@@ -307,7 +309,7 @@ def two_form(
 
 
 def _along_filled_axes(x):
-    """q and p along the principal axes that they fill, in that order."""
+    """States along the principal axes of q and p that they fill."""
     parts = np.split(_in_spreads(x), 2, axis=1)
     share, axes = np.linalg.eigh(sum(part.T @ part for part in parts))
     axes = axes[:, share >= _IDLE * share.max()]

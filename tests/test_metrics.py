@@ -202,14 +202,15 @@ def test_symetric_sees_a_system_in_a_larger_latent(size):
         assert metrics.symetric(learned, (q, p)).passed == passed
 
 
-def test_symetric_knows_a_scale_that_follows_the_energy():
-    """A spare coordinate labels it: the motion may be right all the same."""
+@pytest.mark.parametrize("width", [0.0, 0.01, 0.2])
+def test_symetric_knows_a_scale_that_follows_the_energy(width):
+    """A spare coordinate labels it, too narrow to count or not."""
     q, p = pendulum_states()
     energy = 0.5 * (q**2 + p**2)
     label = (energy - energy.mean()) / energy.std()
     scale = 1.0 + 0.1 * label
     learned = (
-        np.concatenate([scale * q, 0.05 * label], axis=1),
+        np.concatenate([scale * q, width * label], axis=1),
         np.concatenate([scale * p, 0.0 * label], axis=1),
     )
     found = metrics.symetric(learned, (q, p))

@@ -304,7 +304,7 @@ def test_a_label_in_a_spare_direction_costs_by_its_width(width):
 def test_directions_are_counted_whatever_the_scale():
     rng = np.random.default_rng(1)
     points = rng.normal(size=[64, 8, 4]).astype(np.float32)
-    points[..., 2] = 3.0 * points[..., 1]  # In a plane of its own, turned.
+    points[..., 2] = 3.0 * points[..., 1]  # Two coordinates of one direction.
     points = np.concatenate([points, np.ones_like(points)], axis=-1)
     flat = points.reshape([-1, 8])
     sizes = np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False)
@@ -312,23 +312,50 @@ def test_directions_are_counted_whatever_the_scale():
     for scale in (1e-2, 1.0, 1e2):
         found = losses.spare_directions(tf.constant(scale * points))
         np.testing.assert_allclose(found, expected, rtol=0.01)
-    line = points[..., :1] * np.array([3.0, 4.0], np.float32)
-    np.testing.assert_allclose(
-        losses.spare_directions(tf.constant(line)), 0.0, atol=1e-3
-    )
+    found = losses.spare_directions(tf.reshape(points, [64, 8, 2, 2, 2]))
+    np.testing.assert_allclose(found, expected, rtol=0.01)
 
 
-@pytest.mark.parametrize("kind", ["still", "line", "round"])
-def test_the_count_of_directions_has_a_gradient_anywhere(kind):
+def test_points_in_a_line_and_still_ones_have_no_spare_direction():
+    line = np.random.default_rng(1).normal(size=[64, 8, 1])
+    line = (line * np.array([3.0, 4.0])).astype(np.float32)
+    for points in (line, 1e-4 * line, 0.0 * line, line[:1, :1]):
+        points = tf.constant(points)
+        with tf.GradientTape() as tape:
+            tape.watch(points)
+            found = losses.spare_directions(points)
+        np.testing.assert_allclose(found, 0.0, atol=1e-3)
+        assert np.isfinite(tape.gradient(found, points)).all()
+
+
+def test_a_narrow_direction_is_not_free():
+    """What it costs is 2 r / (1 + r^2), r its width over the other's."""
     rng = np.random.default_rng(2)
-    points = rng.normal(size=[16, 4, 3]).astype(np.float32)
-    if kind != "round":
-        points = np.repeat(points[..., :1], 3, axis=-1)
-    points = tf.constant(points if kind != "still" else 0.0 * points)
-    with tf.GradientTape() as tape:
-        tape.watch(points)
-        count = losses.spare_directions(points)
-    assert np.isfinite(tape.gradient(count, points)).all()
+    wide, narrow = np.linalg.qr(rng.normal(size=[400, 2]))[0].T
+    wide, narrow = wide - wide.mean(), narrow - narrow.mean()
+    narrow -= wide * (wide @ narrow) / (wide @ wide)
+    narrow *= np.linalg.norm(wide) / np.linalg.norm(narrow)
+    for ratio in (0.01, 0.05, 0.5):
+        factor = tf.constant(ratio, tf.float64)
+        with tf.GradientTape() as tape:
+            tape.watch(factor)
+            points = tf.stack([wide, factor * narrow], axis=-1)
+            found = losses.spare_directions(tf.reshape(points, [100, 4, 2]))
+        slope = tape.gradient(found, factor)
+        expected = 2.0 * (1.0 - ratio**2) / (1.0 + ratio**2) ** 2
+        np.testing.assert_allclose(slope, expected, rtol=0.02)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e25])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_directions_of_numbers_that_are_not_finite_are_nan(number, compiled):
+    """So the step is dropped, as any other of a NaN loss."""
+    points = np.random.default_rng(3).normal(size=[8, 4, 16])
+    points = points.astype(np.float32)
+    points[0, 0] = number
+    count = losses.spare_directions
+    count = tf.function(count) if compiled else count
+    assert np.isnan(count(tf.constant(points)))
 
 
 def test_isometry_needs_a_step():

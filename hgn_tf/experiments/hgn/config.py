@@ -70,9 +70,9 @@ class Config:
       shortest_window: Frames that a window of training must have; 0 for
         `num_inference_frames`.
       agreement: Weight of the disagreement between windows, see `HGN`; 0 in
-        the paper. Its unit, and that of `positions` and `isometry`, is what the
-        error of the mean image costs in the loss, so that one number serves
-        all datasets.
+        the paper. Its unit, and that of `positions`, `isometry` and
+        `low_rank`, is what the error of the mean image costs in the loss, so
+        that one number serves all datasets.
       agreement_from: Step up to which the weight is 0.
       agreement_to: Step from which the weight is whole.
       num_windows: Second windows per video and step.
@@ -203,7 +203,7 @@ BUDGETS: dict[str, _Settings] = {
         "rollout_to": 3500,
         "energy_activation": "sin",
         "isometry": 3.0,
-        # At 1, or at 0.1 without isometry, two bodies had no plane.
+        # At 1, or at 0.1 without isometry, q of two bodies filled a line.
         "low_rank": 0.05,
     },
     # Clean videos of 120 frames, of which five are seen.
@@ -252,8 +252,8 @@ BUDGETS: dict[str, _Settings] = {
 
 # What a budget changes for one system. Three bodies part exponentially: of
 # rollouts of 59 steps the far frames drown the near ones. And they leave the
-# picture, where no step changes anything, and spread far along few directions:
-# a low rank left nothing of the others. With sines alone they had no law.
+# picture, where no step changes anything. With a low rank their q had little
+# more than one direction, and with sines alone they had no law.
 OF_SYSTEM: dict[tuple[str, str], _Settings] = {
     ("far", "physics_three_body"): {
         "rollout_steps": 35,
@@ -261,6 +261,7 @@ OF_SYSTEM: dict[tuple[str, str], _Settings] = {
         "low_rank": 0.0,
         "energy_activation": "softplus",
     },
+    ("conv", "physics_three_body"): {"low_rank": 0.0},
 }
 
 _OPTIMIZERS = {"adam": keras.optimizers.Adam, "muon": optimizers.Muon}
