@@ -239,8 +239,6 @@ BUDGETS: dict[str, _Settings] = {
         "num_steps": 6000,
         "tolerance": 1e-4,
         "curriculum_steps": 1000,
-        "isometry": 3.0,
-        "low_rank": 0.05,
     },
     "paper": {
         "block_sigmoid": True,
@@ -261,7 +259,6 @@ OF_SYSTEM: dict[tuple[str, str], _Settings] = {
         "low_rank": 0.0,
         "energy_activation": "softplus",
     },
-    ("conv", "physics_three_body"): {"low_rank": 0.0},
 }
 
 _OPTIMIZERS = {"adam": keras.optimizers.Adam, "muon": optimizers.Muon}

@@ -119,9 +119,8 @@ _DEPARTURES = {
         _PAPER_RUNS,
         "- The paper's HGN has 64 filters, a sigmoid after each block of the "
         "decoder, energies without |x|^2 / 2, and no grey start.",
-        "- Agreement between windows, positions that a frame shows, a state "
-        "amid its window, steps that change the picture evenly and few "
-        "directions of q are not in the paper.",
+        "- Agreement between windows, positions that a frame shows and a state "
+        "amid its window are not in the paper.",
         _PIXEL_HNN,
     ),
 }
