@@ -203,8 +203,6 @@ BUDGETS: dict[str, _Settings] = {
         "rollout_to": 3500,
         "energy_activation": "sin",
         "isometry": 3.0,
-        # At 1, or at 0.1 without isometry, q of two bodies filled a line.
-        "low_rank": 0.05,
     },
     # Clean videos of 120 frames, of which five are seen.
     "clean": {
@@ -250,13 +248,11 @@ BUDGETS: dict[str, _Settings] = {
 
 # What a budget changes for one system. Three bodies part exponentially: of
 # rollouts of 59 steps the far frames drown the near ones. And they leave the
-# picture, where no step changes anything. With a low rank their q had little
-# more than one direction, and with sines alone they had no law.
+# picture, where no step changes anything. With sines alone they had no law.
 OF_SYSTEM: dict[tuple[str, str], _Settings] = {
     ("far", "physics_three_body"): {
         "rollout_steps": 35,
         "isometry": 0.0,
-        "low_rank": 0.0,
         "energy_activation": "softplus",
     },
 }

@@ -106,13 +106,12 @@ _DEPARTURES = {
         "- The paper trains on 50,000 videos of 30 frames, here on 5,000 of "
         "120. The train errors are those of 120 frames.",
         "- Rollouts of three bodies, which part exponentially, have 35 steps; "
-        "no isometry and no low rank are asked of them, which leave the "
-        "picture, and their energies have softplus.",
+        "no isometry is asked of them, which leave the picture, and their "
+        "energies have softplus.",
         _FLAT.format("16 numbers, whatever the system"),
         "- Agreement between windows, positions that a frame shows, a state "
-        "amid its window, steps that change the picture evenly, few directions "
-        "of q, rollouts that grow, energies of sines and Muon are not in the "
-        "paper.",
+        "amid its window, steps that change the picture evenly, rollouts that "
+        "grow, energies of sines and Muon are not in the paper.",
         _PIXEL_HNN,
     ),
     "conv": (
