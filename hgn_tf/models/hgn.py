@@ -144,10 +144,10 @@ class HGN(GuardedVideoModel):
       picture by as much wherever they are made. So do bodies that keep their
       looks, and q is then as long as their ways. Otherwise q may be drawn out
       in some places, or in motions of some energies.
-    - `low_rank`: q fills few directions. A latent that has more of them than
-      the system can hold a constant of the motion in another one, as a label.
-      Then q may have another scale at each energy, which the decoder undoes,
-      and the learned energy is a bent function of the true one.
+    - `low_rank`: q fills few directions. In others, which the motion does not
+      need, q can follow the energy. It may then have another scale at each
+      energy, which the decoder undoes, and the learned energy is a bent
+      function of the true one.
 
     Args:
       encoder: Layer, frames -> (mean, log_scale) of z; `networks.Encoder`.
@@ -213,12 +213,12 @@ class HGN(GuardedVideoModel):
         motion. It grows in as `agreement` does, and needs as many videos.
         Defaults to 0.0, as in the paper.
       low_rank: float. Weight of the directions that q fills beyond one in the
-        decoded frames of a batch, see `losses.spare_directions`. A twentieth
-        of `agreement` does well with one and two bodies; too much presses out
-        directions that several bodies need. It is one number for the batch,
-        to which all videos count alike, whatever their sample weights. It
-        grows in as `agreement` does, and needs as many videos. Defaults to
-        0.0, as in the paper.
+        decoded frames of a batch, see `losses.spare_directions`. As much as
+        `agreement` straightens the energy of one degree of freedom. Two bodies
+        bear a twentieth of that, for more presses their plane into a line. It
+        is one number for the batch, to which all videos count alike, whatever
+        their sample weights. It grows in as `agreement` does, and needs as
+        many videos. Defaults to 0.0, as in the paper.
       integrator: Name in `integrators.INTEGRATORS`.
       dt: Seconds per step. There is one step per frame.
       stochastic: Whether z is sampled in training. False gives the paper's
