@@ -293,8 +293,7 @@ def two_form(
       Mathematical methods of classical mechanics, section 44.
     """
     x, y = (_in_spreads(part) for part in _states(learned, truth))
-    size, turned = np.linalg.eigh(y.T @ y / len(y))
-    turned = turned[:, size > _THIN * size.max()]
+    turned = _filled_axes(y.T @ y, _THIN)
     r2, jacobian, degree = _fit_polynomial(y @ turned, x, seed, _shared)
     pulled = jacobian.transpose(0, 2, 1) @ _form(x.shape[1]) @ jacobian
     true = turned.T @ _form(y.shape[1]) @ turned
@@ -311,9 +310,14 @@ def two_form(
 def _along_filled_axes(x):
     """States along the principal axes of q and p that they fill."""
     parts = np.split(_in_spreads(x), 2, axis=1)
-    share, axes = np.linalg.eigh(sum(part.T @ part for part in parts))
-    axes = axes[:, share >= _IDLE * share.max()]
+    axes = _filled_axes(sum(part.T @ part for part in parts), _IDLE)
     return np.concatenate([part @ axes for part in np.split(x, 2, 1)], axis=1)
+
+
+def _filled_axes(products, least):
+    """Principal axes with `least` of the first's variance, or more."""
+    size, axes = np.linalg.eigh(products)
+    return axes[:, size >= least * size.max()]
 
 
 def _in_spreads(x):

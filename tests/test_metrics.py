@@ -189,7 +189,7 @@ def test_symetric_sees_through_idle_coordinates():
     assert metrics.symetric(learned, (q, p)).passed == 1.0
 
 
-@pytest.mark.parametrize("size", [2, 16, 256])
+@pytest.mark.parametrize("size", [2, 16, 17, 256])
 def test_symetric_sees_a_system_in_a_larger_latent(size):
     q, p = pendulum_states()
     rng = np.random.default_rng(1)
@@ -200,6 +200,8 @@ def test_symetric_sees_a_system_in_a_larger_latent(size):
             for x in embedded(part, p, size)
         ]
         assert metrics.symetric(learned, (q, p)).passed == passed
+    assert metrics.symetric(embedded(q, p, size), (q, p)).passed == 1.0
+    assert metrics.two_form(embedded(q, p, size), (q, p)).defect < 1e-3
 
 
 @pytest.mark.parametrize("width", [0.0, 0.01, 0.2])

@@ -160,7 +160,10 @@ def read_result(path: pathlib.Path) -> Result:
 
 
 def read_results(
-    folder: pathlib.Path, kind: type, varying: Sequence[str]
+    folder: pathlib.Path,
+    kind: type,
+    varying: Sequence[str],
+    by_dataset: Sequence[str] = (),
 ) -> list[Result]:
     """The results in a table's folder, in the order of their names.
 
@@ -170,6 +173,7 @@ def read_results(
       folder: Folder of the JSON files.
       kind: Dataclass of the settings.
       varying: Settings that the runs of a row differ in.
+      by_dataset: Settings that differ from dataset to dataset, and within none.
     Raises: ValueError: if the runs of a row differ in another one.
     """
     known = {
@@ -181,18 +185,23 @@ def read_results(
         dataclasses.replace(result, config=known | result.config)
         for result in map(read_result, sorted(folder.glob("*.json")))
     ]
-    free = dict.fromkeys(varying)
+    within = dict.fromkeys(varying)
+    across = within | dict.fromkeys(by_dataset)
     firsts: dict[tuple, Result] = {}
     for result in found:
-        row = result.model, "dataset" in free or result.dataset
-        first = firsts.setdefault(row, result)
-        if first.config | free != result.config | free:
-            raise ValueError(
-                "The results of a model must have the same settings. "
-                f"Received: {result.model} of {first.dataset}, seed "
-                f"{first.seed}, and of {result.dataset}, seed "
-                f"{result.seed}, in {folder}. Remove one."
-            )
+        rows: list[tuple[tuple, dict]]
+        rows = [((result.model, result.dataset), within)]
+        if "dataset" in within:
+            rows.append(((result.model,), across))
+        for row, free in rows:
+            first = firsts.setdefault(row, result)
+            if first.config | free != result.config | free:
+                raise ValueError(
+                    "The results of a model must have the same settings. "
+                    f"Received: {result.model} of {first.dataset}, seed "
+                    f"{first.seed}, and of {result.dataset}, seed "
+                    f"{result.seed}, in {folder}. Remove one."
+                )
     return found
 
 

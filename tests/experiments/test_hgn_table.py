@@ -127,6 +127,24 @@ def test_results_of_several_settings_are_no_row(trained, tmp_path):
         table.read_results(tmp_path, "cpu")
 
 
+def test_what_differs_from_system_to_system_differs_within_none(
+    trained, tmp_path
+):
+    """Three bodies of far have other energies; seeds of one system have not."""
+    make_tables(tmp_path, ["hgn_leapfrog"], "far", num_seeds=2)
+    folder = tmp_path / "table1_far"
+    path = folder / "mass_spring-hgn_leapfrog-1.json"
+    result = files.read_json(path)
+    result["config"]["energy_activation"] = "softplus"
+    other = result | {"dataset": "physics_three_body/long"}
+    path.unlink()
+    files.write_json(folder / "three_body-hgn_leapfrog-1.json", other)
+    table.read_results(tmp_path, "far")
+    files.write_json(path, result)
+    with pytest.raises(ValueError, match="same settings.*seed 0.*seed 1"):
+        table.read_results(tmp_path, "far")
+
+
 def test_another_budget_has_files_of_its_own(trained, tmp_path):
     ours = make_tables(tmp_path, ["hgn_euler"])
     theirs = make_tables(tmp_path, ["hgn_euler"], "paper")

@@ -309,16 +309,18 @@ def read_results(
     results_dir: pathlib.Path, budget: str
 ) -> dict[str, list[Result]]:
     """Table -> results of a budget in its folder, in the order of names."""
-    varying = [*VARYING]
-    for (name, _), changes in OF_SYSTEM.items():
-        varying += changes if name == budget else ()
-    found = {}
-    for table in TABLES:
-        folder = results_dir / in_budget(table, budget)
-        # Settings differ from system to system, and within none of them.
-        runs.read_results(folder, Config, ("seed",))
-        found[table] = runs.read_results(folder, Config, varying)
-    return found
+    of_systems = [
+        setting
+        for (name, _), changes in OF_SYSTEM.items()
+        if name == budget
+        for setting in changes
+    ]
+    return {
+        table: runs.read_results(
+            results_dir / in_budget(table, budget), Config, VARYING, of_systems
+        )
+        for table in TABLES
+    }
 
 
 def format_tables(results: list[Result], forecasts: list[Result]) -> str:
