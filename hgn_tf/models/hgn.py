@@ -273,9 +273,6 @@ class HGN(GuardedVideoModel):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        # `compile` then leaves XLA off unless asked for: on a CPU it makes
-        # convolutions slower.
-        self.supports_jit = False
         integrators.get_integrator(integrator)
         integrators.check_dt(dt)
         _check_frames(
@@ -922,8 +919,8 @@ class HGN(GuardedVideoModel):
         return error, PhaseState(*slope)
 
     def _rollout(self, state, dt, num_steps, training=False):
-        # A loop traces faster, but TF 2.20-2.21 cannot take the gradient of a
-        # looped convolution's gradient: grappler's memory optimiser fails.
+        # A loop traces faster, but without XLA TF 2.20-2.21 cannot take the
+        # gradient of a looped convolution's gradient: grappler fails.
         return integrators.rollout(
             self.hamiltonian,
             state,
@@ -935,7 +932,8 @@ class HGN(GuardedVideoModel):
 
     def _unrolls(self, state):
         """Whether the steps of training are written out in the graph."""
-        return self._unrolled or len(state.q.shape) > 2
+        looped = len(state.q.shape) <= 2 or self.jit_compile
+        return self._unrolled or not looped
 
     def _decode_frames(self, q):
         return videos.decode_frames(self.decoder, q)
@@ -996,8 +994,9 @@ class HGN(GuardedVideoModel):
             anchor = videos.draw_times(1, low, high, noise)[:, 0]
         posterior = self._encode(self._windows(video, anchor))
         state = self._drawn_state(posterior, rows)
-        # Steps that are written out are as many each time.
-        count = longest if self._unrolls(state) else reach
+        # Steps that are written out are as many each time, and so are XLA's.
+        alike = self._unrolls(state) or self.jit_compile
+        count = longest if alike else reach
         if self._one_way:
             states, before = self._roll(state, self.dt, count), 0
         else:

@@ -106,9 +106,6 @@ class PixelHNN(GuardedVideoModel):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        # `compile` then leaves XLA off. On a CPU it gains nothing here and
-        # makes convolutions slower.
-        self.supports_jit = False
         integrators.check_dt(dt)
         if hnn_weight < 0 or weight_decay < 0:
             raise ValueError(

@@ -117,10 +117,14 @@ class GuardedModel(CheckedModel):
 
     train_function: Callable | None
     test_function: Callable | None
+    # Whether XLA is on if nobody says: on a CPU it slows convolutions down.
+    _xla_pays = True
 
     def __init__(self, seed: int = 0, **kwargs):
         # Keras would round videos to half precision before `call` sees them.
         super().__init__(autocast=False, **kwargs)
+        if not self._xla_pays:
+            self.jit_compile = False
         if self.variable_dtype not in ("float32", "float64"):
             raise ValueError(
                 "`dtype` must be 'float32', 'float64', 'mixed_float16' or "
@@ -166,6 +170,8 @@ class GuardedModel(CheckedModel):
         """As `keras.Model.compile`, without your own losses and metrics.
 
         The model has its own objective, which would leave them out silently.
+        On videos XLA is on with `jit_compile=True` alone: on a CPU it makes
+        convolutions slower.
 
         Raises: ValueError: if a loss or a metric is given.
         """
@@ -181,6 +187,8 @@ class GuardedModel(CheckedModel):
                 f"{type(self).__name__} has its own objective and metrics: "
                 f"compile(optimizer) alone. Received: {given}."
             )
+        if not self._xla_pays and kwargs.get("jit_compile", "auto") == "auto":
+            kwargs["jit_compile"] = False
         super().compile(optimizer, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Callable:
@@ -208,6 +216,11 @@ class GuardedModel(CheckedModel):
         number has none. The logs here are those of all replicas already.
         """
         strategy = self.distribute_strategy
+        if self.jit_compile and not self._xla_pays:
+            raise ValueError(
+                "On several machines `jit_compile` must be left out: XLA has "
+                "no sums over machines. Received: True."
+            )
 
         @tf.autograph.experimental.do_not_convert
         def several(iterator):

@@ -118,6 +118,7 @@ class GuardedVideoModel(GuardedModel):
     """
 
     dt: float
+    _xla_pays = False
 
     def fit(
         self, x: Any = None, y: Any = None, *args, **kwargs

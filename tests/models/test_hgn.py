@@ -48,14 +48,18 @@ def make_videos(batch=8):
     return np.exp(-squared / 4).astype(np.float32)[..., None]
 
 
-def make_model(form="flat", optimizer=None, graph=False, **kwargs):
+def make_model(
+    form="flat", optimizer=None, graph=False, jit_compile="auto", **kwargs
+):
     """Small, compiled and built; eager, unless a graph is worth tracing."""
     keras.utils.set_random_seed(0)
     model = HGN(
         **{**FORMS[form](), "num_inference_frames": 3, "dt": 0.5, **kwargs}
     )
     model.compile(
-        optimizer or keras.optimizers.Adam(1e-2), run_eagerly=not graph
+        optimizer or keras.optimizers.Adam(1e-2),
+        run_eagerly=not graph,
+        jit_compile=jit_compile,
     )
     model.build((None, FRAMES, SIZE, SIZE, 1))
     return model
@@ -110,6 +114,56 @@ def test_keras_methods_work(form):
     model.summary(print_fn=lines.append)
     assert "separable_hamiltonian" in "".join(lines)
     assert not model.jit_compile
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_xla_makes_the_same_steps_where_it_is_asked_for(form):
+    plain, xla = (
+        make_model(form, graph=True, stochastic=False, jit_compile=jit)
+        for jit in (False, True)
+    )
+    assert xla.jit_compile
+    for model in (plain, xla):
+        fit(model)
+    assert_same_weights(plain, xla, atol=1e-5)
+    moved = [
+        np.abs(after - before).max()
+        for after, before in zip(
+            xla.get_weights(), make_model(form).get_weights()
+        )
+    ]
+    assert max(moved) > 1e-3
+    scores = [
+        model.evaluate(make_videos(), verbose=0, return_dict=True)
+        for model in (plain, xla)
+    ]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+    shown = [model.predict(make_videos(), verbose=0) for model in (plain, xla)]
+    np.testing.assert_allclose(shown[0].video, shown[1].video, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_xla_takes_rollouts_that_grow_from_any_frame(form):
+    model = make_model(
+        form,
+        graph=True,
+        jit_compile=True,
+        anchor="random",
+        state_frame=1,
+        shortest_window=2,
+        num_decoded_frames=3,
+        rollout_steps=3,
+        initial_rollout_steps=2,
+        rollout_ramp=(1, 4),
+        agreement=0.1,
+        agreement_ramp=(0, 1),
+        reversible=True,
+        isometry=0.1,
+        low_rank=0.1,
+    )
+    losses_seen = fit(model, epochs=3).history["loss"]
+    assert int(model.dropped_steps.value) == 0
+    assert losses_seen[-1] < losses_seen[0]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -49,7 +49,14 @@ def make_vectors(rows=32, size=5):
     return rng.normal(size=(2, rows, size)).astype(np.float32)
 
 
-def make_model(form="dense", dynamics="hnn", graph=False, rate=1e-2, **kwargs):
+def make_model(
+    form="dense",
+    dynamics="hnn",
+    graph=False,
+    rate=1e-2,
+    jit_compile="auto",
+    **kwargs,
+):
     """Small and compiled; eager, unless a graph is worth tracing."""
     keras.utils.set_random_seed(0)
     model = PixelHNN(
@@ -57,7 +64,7 @@ def make_model(form="dense", dynamics="hnn", graph=False, rate=1e-2, **kwargs):
         **{"dynamics": DYNAMICS[dynamics]((16, 16)), **kwargs},
     )
     optimizer = keras.optimizers.Adam(rate)
-    model.compile(optimizer, run_eagerly=not graph)
+    model.compile(optimizer, run_eagerly=not graph, jit_compile=jit_compile)
     return model
 
 
@@ -101,6 +108,20 @@ def assert_losses(scores, expected):
     image, canonical, field = expected
     total = image + canonical + 0.1 * field
     assert scores["loss"] == pytest.approx(total, rel=5e-3)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_xla_makes_the_same_steps_where_it_is_asked_for(form):
+    found = {}
+    for jit, honoured in ("auto", False), (True, True):
+        model = make_model(form, graph=True, jit_compile=jit)
+        assert model.jit_compile == honoured
+        model.fit(
+            make_videos(), batch_size=4, epochs=2, shuffle=False, verbose=0
+        )
+        found[honoured] = model.get_weights()
+    for plain, xla in zip(found[False], found[True]):
+        np.testing.assert_allclose(plain, xla, rtol=0, atol=1e-4)
 
 
 def test_losses_of_vectors_are_those_by_hand():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hgn_tf import HGN, PixelHNN, networks
+from hgn_tf import HGN, PixelHNN, networks, replicas
 from hgn_tf.models.nhf import NHF, NormalizingFlow, nhf_networks
 
 FRAMES, SIZE = 5, 8
@@ -277,3 +277,14 @@ def test_vectors_and_their_change_serve_as_validation_data():
     with pytest.raises(ValueError, match="change to the next"):
         model.fit(x, change, validation_data=x, verbose=0)
     assert int(model.steps) == 1
+
+
+@pytest.mark.parametrize("name", VIDEO_MODELS)
+def test_xla_is_refused_on_several_machines(name, monkeypatch):
+    model = VIDEO_MODELS[name]()
+    model.compile("adam", jit_compile=True)
+    model.build((None, FRAMES, *FRAME))
+    monkeypatch.setattr(replicas, "is_multi_worker", lambda strategy: True)
+    for make in (model.make_train_function, model.make_test_function):
+        with pytest.raises(ValueError, match="`jit_compile` must be left out"):
+            make()

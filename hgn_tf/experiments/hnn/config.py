@@ -183,7 +183,7 @@ def make_model(
     model.compile(
         keras.optimizers.Adam(rate, epsilon=1e-8),
         **loss,
-        jit_compile=model.supports_jit,  # pays for the small networks
+        jit_compile=not on_pixels,  # pays for the small networks
     )
     model.inner_steps = inner_steps(config)
     model.build((None, rows["x"].shape[1]))
