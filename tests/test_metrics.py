@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.interpolate
 import scipy.stats
 
 from hgn_tf import metrics
+from tfds_physics.systems.pendulum import Pendulum
 
 SHAPE = (2, 3, 2, 2, 1)
 
@@ -218,6 +220,48 @@ def test_symetric_knows_a_scale_that_follows_the_energy(width):
     found = metrics.symetric(learned, (q, p))
     assert found.r2 > 0.99 and found.passed == 0.0
     assert metrics.two_form(learned, (q, p)).defect > 0.01
+
+
+def test_measures_of_another_exact_law_with_a_kinetic_energy_of_its_own():
+    """It is in docs/law.md: the motion is right, the energy is bent."""
+    system, step, rng = Pendulum(), 0.005, np.random.default_rng(0)
+    starts = zip(*(system.sample_state(rng) for _ in range(80)), strict=True)
+    q, p = system.simulate(
+        *(np.stack(part) for part in starts), step * np.arange(601)
+    )
+    mass, energy = system.mass, system.hamiltonian(q, p)
+    highest = 1.06 * energy.max()
+    still = np.linspace(-2.8, 2.8, 20_001)[:, None]
+    stretch = scipy.interpolate.CubicSpline(
+        still[:, 0],
+        (1.0 - system.hamiltonian(still, 0.0 * still) / highest) ** -0.5,
+    ).antiderivative()
+    share = 1.0 - system.hamiltonian(q, 0.0 * p) / highest
+    unit = (2.0 * mass * highest) ** 0.5
+    bent_q = stretch(q[..., 0]) - stretch(0.0)
+    speed = p[..., 0] / mass / share**0.5
+    bent_p = unit * np.arctanh(mass * speed / unit)
+    # Hamilton's equations of K(p) + V(q), by differences in time.
+    inner = slice(2, -2)
+    velocity = np.gradient(bent_q, step, axis=1)[:, inner]
+    pull = np.gradient(bent_p, step, axis=1)[:, inner]
+    dK_dp = unit / mass * np.tanh(bent_p / unit)
+    dV_dq = system.gradient(q, p)[0][..., 0] / share**0.5
+    np.testing.assert_allclose(velocity, dK_dp[:, inner], atol=1e-3)
+    np.testing.assert_allclose(pull, -dV_dq[:, inner], atol=1e-3)
+    kinetic = 2.0 * highest * np.log(np.cosh(bent_p / unit))
+    potential = -highest * np.log(share)
+    bent = -highest * np.log(1.0 - energy / highest)
+    np.testing.assert_allclose(kinetic + potential, bent, rtol=1e-9)
+    # So much for the motion. What the measures say:
+    assert metrics.r_squared(bent[:, 0], energy[:, 0]) < 0.93
+    assert metrics.rank_correlation(bent[:, 0], energy[:, 0]) > 0.999
+    states, truth = (
+        [np.reshape(part[:, ::20], [-1, 1]) for part in pair]
+        for pair in ((bent_q, bent_p), (q, p))
+    )
+    assert metrics.two_form(states, truth).defect > 0.1
+    assert metrics.symetric(states, truth).passed == 0.0
 
 
 def test_symetric_of_one_number_needs_a_bent_map():
