@@ -215,6 +215,29 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.sqrt(r_squared(*ranks)))
 
 
+def filled_directions(points: np.ndarray) -> float:
+    """How many directions points fill, narrow ones by their width.
+
+    (sum of s)^2 / sum of s^2
+
+    with s the standard deviations along the principal axes. A straight line
+    has 1, and points as wide in k directions have k, whatever their scale. A
+    system of more degrees of freedom whose q has 1 has one direction drawn out
+    so far that the others hardly count.
+
+    Args:
+      points: Finite points [n, ...], each an array [...].
+    Returns: The number; 0 of points that do not vary, NaN if one is not finite.
+    Source: see `losses.spare_directions`, which is this less 1.
+    """
+    points = np.reshape(points, [len(points), -1]).astype(np.float64)
+    if not np.isfinite(points).all():
+        return float("nan")
+    spreads = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    square = np.square(spreads).sum()
+    return float(spreads.sum() ** 2 / square) if square else 0.0
+
+
 def symetric(
     learned: Sequence[np.ndarray],
     truth: Sequence[np.ndarray],

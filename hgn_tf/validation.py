@@ -79,6 +79,9 @@ def law_measures(model: VideoModel, truth: LawTruth) -> dict[str, float]:
     backward_mse_e4 is the error of a rollout back from the first frame,
     against the true motion. far_mse_e4 is the error of the frames from the
     31st on, against the recorded frames, whose noise floor no model gets below.
+    directions is `metrics.filled_directions` of q, in the longest of these
+    rollouts: far below the degrees of freedom of the system, K = |p|^2 / 2
+    weighs its coordinates by unlike masses.
 
     Errors are mean squared errors per pixel, times 1e4, of every third frame.
     States are inferred from the first frames, by the posterior's mean. A
@@ -97,13 +100,19 @@ def law_measures(model: VideoModel, truth: LawTruth) -> dict[str, float]:
         measures["energy_rank"] = metrics.rank_correlation(
             learned, truth.energy
         )
+    path = None
     if truth.backward is not None:
-        measures["backward_mse_e4"] = _error(
+        measures["backward_mse_e4"], path = _error(
             model, state, truth.backward, -model.dt, 1
         )
     if truth.video.shape[1] > _FAR:
-        measures["far_mse_e4"] = _error(
+        measures["far_mse_e4"], path = _error(
             model, state, truth.video, model.dt, _FAR
+        )
+    if path is not None:
+        q = np.asarray(path.q)
+        measures["directions"] = metrics.filled_directions(
+            q.reshape(-1, *q.shape[2:])
         )
     return measures
 
@@ -145,9 +154,10 @@ class LawValidation(keras.callbacks.Callback):
 
 
 def _error(model, state, video, dt, first):
+    """The error of the frames from the first on, and the states rolled out."""
     path = model.rollout(state, video.shape[1] - 1, dt)
     shown = type(path)(*(part[:, first::_EVERY] for part in path))
-    return _mse_e4(video[:, first::_EVERY], model.decode(shown).numpy())
+    return _mse_e4(video[:, first::_EVERY], model.decode(shown).numpy()), path
 
 
 def _mse_e4(video, drawn):

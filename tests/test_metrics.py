@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import scipy.interpolate
 import scipy.stats
+import tensorflow as tf
 
-from hgn_tf import metrics
+from hgn_tf import losses, metrics
 from tfds_physics.systems.pendulum import Pendulum
 
 SHAPE = (2, 3, 2, 2, 1)
@@ -148,6 +149,25 @@ def test_frames_of_integers_are_refused():
     frames = np.zeros(SHAPE, np.uint8)
     with pytest.raises(TypeError, match="must be floats"):
         metrics.pixel_mse(frames, make_video())
+
+
+@pytest.mark.parametrize("width, expected", [(1.0, 2.0), (0.1, 1.21 / 1.01)])
+def test_directions_that_points_fill(width, expected):
+    grid = np.linspace(-1.0, 1.0, 9)
+    across, along = np.meshgrid(grid, grid)
+    flat = np.stack([across.ravel(), width * along.ravel()], axis=1)
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0][:2]
+    points = 3.0 + 5.0 * flat @ turned
+    for shape in (-1, 6), (-1, 2, 3):
+        found = metrics.filled_directions(points.reshape(shape))
+        assert found == pytest.approx(expected)
+    spare = losses.spare_directions(tf.constant(points[None]))
+    assert float(spare) == pytest.approx(expected - 1.0, rel=1e-2)
+
+
+def test_directions_of_points_that_do_not_vary_or_are_not_finite():
+    assert metrics.filled_directions(np.ones((4, 3))) == 0.0
+    assert np.isnan(metrics.filled_directions(np.full((4, 3), np.nan)))
 
 
 def pendulum_states(count=600):

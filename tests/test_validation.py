@@ -71,6 +71,7 @@ def test_true_law_has_no_error(phases, truth):
     limit = 1e4 * (0.5 / 255) ** 2
     assert found["backward_mse_e4"] < limit
     assert found["far_mse_e4"] < limit
+    assert found["directions"] == pytest.approx(1.0)
 
 
 def test_memory_of_the_trained_frames_is_seen(phases, truth):
@@ -97,7 +98,7 @@ def test_what_is_not_known_is_left_out(phases, truth):
     found = validation.law_measures(
         Swing(phases), validation.LawTruth(truth.video)
     )
-    assert list(found) == ["far_mse_e4"]
+    assert list(found) == ["far_mse_e4", "directions"]
     short = validation.LawTruth(truth.video[:, :30])
     assert validation.law_measures(Swing(phases), short) == {}
 

@@ -33,6 +33,7 @@ LAW_PANELS = {
     "backward_mse_e4": "backward error",
     "far_mse_e4": "frames 31-60",
     "kl": "KL (nats)",
+    "directions": "directions of q",
 }
 PANELS = {
     "reconstruction": "reconstruction",
