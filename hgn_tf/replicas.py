@@ -290,10 +290,14 @@ def _mirrored(progress):
     devices = tf.config.list_logical_devices("GPU")
     devices = devices or tf.config.list_logical_devices("CPU")
     names = [f"{device.device_type}:{i}" for i, device in enumerate(devices)]
-    strategy = tf.distribute.MirroredStrategy(names)
-    alone = ", as without a strategy" if len(names) == 1 else ""
-    progress(f"mirrored over {', '.join(names)}{alone}")
-    return strategy
+    alone = len(names) == 1
+    progress(
+        f"mirrored over {', '.join(names)}"
+        f"{', as without a strategy' if alone else ''}"
+    )
+    if alone:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy(names)
 
 
 def _multi_worker(progress):

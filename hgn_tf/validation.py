@@ -2,7 +2,8 @@
 
 The error within the trained frames does not tell a law from a memory: a large
 latent can hold the frames of a video, and roll them out under an H that means
-nothing. The measures here do. A memory fails at each of them.
+nothing. The measures here do: a memory fails at each of them but the last,
+which tells how many directions q fills.
 """
 
 from dataclasses import dataclass
@@ -72,16 +73,18 @@ def recorded_truth(
 
 
 def law_measures(model: VideoModel, truth: LawTruth) -> dict[str, float]:
-    """Measures at which a memory of the frames fails.
+    """Measures at which a memory of the frames fails, and what q fills.
 
     energy_r2 and energy_rank are the squared correlation, and the rank
     correlation without its sign, of the learned with the true energies.
     backward_mse_e4 is the error of a rollout back from the first frame,
     against the true motion. far_mse_e4 is the error of the frames from the
     31st on, against the recorded frames, whose noise floor no model gets below.
-    directions is `metrics.filled_directions` of q, in the longest of these
-    rollouts: far below the degrees of freedom of the system, K = |p|^2 / 2
-    weighs its coordinates by unlike masses.
+
+    directions is `metrics.filled_directions` of q in the last of these
+    rollouts. A memory does not fail at it. It shows a q that is drawn out along
+    one axis: then it is far below that of the true places, 3.0 of three bodies,
+    and K = |p|^2 / 2 gives the axes unlike masses.
 
     Errors are mean squared errors per pixel, times 1e4, of every third frame.
     States are inferred from the first frames, by the posterior's mean. A

@@ -911,7 +911,15 @@ class HGN(GuardedVideoModel):
         """Error of the frames drawn from a state, [batch], and its slope."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state)
-            path = self._roll(state, self.dt, video.shape[1] - 1)
+            # Without XLA, whatever the training has: so steps written out.
+            path = integrators.rollout(
+                self.hamiltonian,
+                state,
+                self.dt,
+                video.shape[1] - 1,
+                self.integrator,
+                unroll=self._unrolls(state, xla=False),
+            )
             error = losses.reconstruction(video, self._decode_frames(path.q))
         slope = tape.gradient(
             error, state, unconnected_gradients=tf.UnconnectedGradients.ZERO
@@ -927,12 +935,12 @@ class HGN(GuardedVideoModel):
             dt,
             num_steps,
             self.integrator,
-            unroll=training and self._unrolls(state),
+            unroll=training and self._unrolls(state, self.jit_compile),
         )
 
-    def _unrolls(self, state):
-        """Whether the steps of training are written out in the graph."""
-        looped = len(state.q.shape) <= 2 or self.jit_compile
+    def _unrolls(self, state, xla):
+        """Whether steps that a gradient is asked of are written out."""
+        looped = len(state.q.shape) <= 2 or xla
         return self._unrolled or not looped
 
     def _decode_frames(self, q):
@@ -995,7 +1003,7 @@ class HGN(GuardedVideoModel):
         posterior = self._encode(self._windows(video, anchor))
         state = self._drawn_state(posterior, rows)
         # Steps that are written out are as many each time, and so are XLA's.
-        alike = self._unrolls(state) or self.jit_compile
+        alike = self.jit_compile or self._unrolls(state, xla=False)
         count = longest if alike else reach
         if self._one_way:
             states, before = self._roll(state, self.dt, count), 0

@@ -117,13 +117,13 @@ class GuardedModel(CheckedModel):
 
     train_function: Callable | None
     test_function: Callable | None
-    # Whether XLA is on if nobody says: on a CPU it slows convolutions down.
-    _xla_pays = True
+    # Whether XLA may be on if nobody says. Keras has it on GPUs alone then.
+    _xla_by_default = True
 
     def __init__(self, seed: int = 0, **kwargs):
         # Keras would round videos to half precision before `call` sees them.
         super().__init__(autocast=False, **kwargs)
-        if not self._xla_pays:
+        if not self._xla_by_default:
             self.jit_compile = False
         if self.variable_dtype not in ("float32", "float64"):
             raise ValueError(
@@ -170,8 +170,8 @@ class GuardedModel(CheckedModel):
         """As `keras.Model.compile`, without your own losses and metrics.
 
         The model has its own objective, which would leave them out silently.
-        On videos XLA is on with `jit_compile=True` alone: on a CPU it makes
-        convolutions slower.
+        On videos XLA is on with `jit_compile=True` alone: it compiles for
+        long, and on a CPU it makes convolutions slower. It is for one device.
 
         Raises: ValueError: if a loss or a metric is given.
         """
@@ -187,12 +187,16 @@ class GuardedModel(CheckedModel):
                 f"{type(self).__name__} has its own objective and metrics: "
                 f"compile(optimizer) alone. Received: {given}."
             )
-        if not self._xla_pays and kwargs.get("jit_compile", "auto") == "auto":
+        if not self._xla_by_default and kwargs.get("jit_compile") in (
+            None,
+            "auto",
+        ):
             kwargs["jit_compile"] = False
         super().compile(optimizer, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Callable:
         """As `keras.Model.make_train_function`."""
+        self._check_xla()
         # Variables made in a trace would have it made twice.
         self._build_optimizer()
         if not replicas.is_multi_worker(self.distribute_strategy):
@@ -203,11 +207,21 @@ class GuardedModel(CheckedModel):
 
     def make_test_function(self, force: bool = False) -> Callable:
         """As `keras.Model.make_test_function`."""
+        self._check_xla()
         if not replicas.is_multi_worker(self.distribute_strategy):
             return super().make_test_function(force)
         if self.test_function is None or force:
             self.test_function = self._on_workers(self.test_step)
         return self.test_function
+
+    def _check_xla(self):
+        """XLA has no sums over replicas."""
+        count = self.distribute_strategy.num_replicas_in_sync
+        if self.jit_compile and count > 1:
+            raise ValueError(
+                "`jit_compile` must be False on several devices or machines. "
+                f"Received: True for {count} of them."
+            )
 
     def _on_workers(self, step):
         """Callable (iterator) -> logs, as Keras calls it in `fit`.
@@ -216,11 +230,6 @@ class GuardedModel(CheckedModel):
         number has none. The logs here are those of all replicas already.
         """
         strategy = self.distribute_strategy
-        if self.jit_compile and not self._xla_pays:
-            raise ValueError(
-                "On several machines `jit_compile` must be left out: XLA has "
-                "no sums over machines. Received: True."
-            )
 
         @tf.autograph.experimental.do_not_convert
         def several(iterator):
@@ -480,7 +489,8 @@ class GuardedModel(CheckedModel):
             self.optimizer.apply(parts, variables)
 
         replica = tf.distribute.get_replica_context()
-        if replica.num_replicas_in_sync == 1:
+        # A strategy of one device lets no optimiser run within a condition.
+        if not tf.distribute.has_strategy():
             if self._scales_loss:
                 when(finite | overflowed, apply)
                 when(finite, and_then)

@@ -118,7 +118,7 @@ class GuardedVideoModel(GuardedModel):
     """
 
     dt: float
-    _xla_pays = False
+    _xla_by_default = False
 
     def fit(
         self, x: Any = None, y: Any = None, *args, **kwargs

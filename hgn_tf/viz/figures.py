@@ -26,7 +26,8 @@ from hgn_tf.viz.gif import side_by_side, to_rgb, write_gif
 # Blue, vermilion, green, purple, orange, sky blue.
 PALETTE = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9".split()
 INK = "#3b4046"
-# What a memory of the frames fails at, then all else; errors are x 1e4.
+# What a memory of the frames fails at and what q fills, then all else; errors
+# are x 1e4.
 LAW_PANELS = {
     "energy_r2": "energy R^2",
     "energy_rank": "energy rank",

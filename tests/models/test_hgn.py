@@ -116,6 +116,7 @@ def test_keras_methods_work(form):
     assert not model.jit_compile
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_xla_makes_the_same_steps_where_it_is_asked_for(form):
     plain, xla = (
@@ -140,8 +141,11 @@ def test_xla_makes_the_same_steps_where_it_is_asked_for(form):
     assert scores[0] == pytest.approx(scores[1], rel=1e-4)
     shown = [model.predict(make_videos(), verbose=0) for model in (plain, xla)]
     np.testing.assert_allclose(shown[0].video, shown[1].video, atol=1e-4)
+    closer = [model.infer(make_videos(), refine=2) for model in (plain, xla)]
+    np.testing.assert_allclose(closer[0].q, closer[1].q, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_xla_takes_rollouts_that_grow_from_any_frame(form):
     model = make_model(

@@ -110,6 +110,7 @@ def assert_losses(scores, expected):
     assert scores["loss"] == pytest.approx(total, rel=5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_xla_makes_the_same_steps_where_it_is_asked_for(form):
     found = {}

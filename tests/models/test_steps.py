@@ -1,11 +1,13 @@
 """Steps that trained models share: what is broken shows, every row counts."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from hgn_tf import HGN, PixelHNN, networks, replicas
+from hgn_tf import HGN, PixelHNN, networks
 from hgn_tf.models.nhf import NHF, NormalizingFlow, nhf_networks
 
 FRAMES, SIZE = 5, 8
@@ -279,12 +281,39 @@ def test_vectors_and_their_change_serve_as_validation_data():
     assert int(model.steps) == 1
 
 
-@pytest.mark.parametrize("name", VIDEO_MODELS)
-def test_xla_is_refused_on_several_machines(name, monkeypatch):
-    model = VIDEO_MODELS[name]()
+@pytest.mark.parametrize("name", MODELS)
+def test_xla_is_refused_on_several_devices(name):
+    model = MODELS[name][0]()
     model.compile("adam", jit_compile=True)
-    model.build((None, FRAMES, *FRAME))
-    monkeypatch.setattr(replicas, "is_multi_worker", lambda strategy: True)
+    model._distribute_strategy = types.SimpleNamespace(num_replicas_in_sync=2)
     for make in (model.make_train_function, model.make_test_function):
-        with pytest.raises(ValueError, match="`jit_compile` must be left out"):
+        with pytest.raises(ValueError, match="`jit_compile` must be False"):
             make()
+
+
+@pytest.mark.parametrize("name", VIDEO_MODELS)
+@pytest.mark.parametrize("jit_compile", [None, "auto", False])
+def test_xla_is_off_on_videos_unless_it_is_asked_for(name, jit_compile):
+    model = VIDEO_MODELS[name]()
+    assert not model.jit_compile
+    model.compile("adam", jit_compile=jit_compile)
+    assert not model.jit_compile
+
+
+def test_a_strategy_of_one_device_trains_as_none():
+    videos = np.random.default_rng(0).uniform(size=(4, FRAMES, *FRAME))
+    weights = []
+    for strategy in (
+        tf.distribute.get_strategy(),
+        tf.distribute.MirroredStrategy(["CPU:0"]),
+    ):
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            model = hgn()
+            model.compile("adam")
+            model.build((None, FRAMES, *FRAME))
+        model.fit(np.float32(videos), batch_size=2, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    assert int(keras.ops.convert_to_numpy(model.steps)) == 2
+    for one, other in zip(*weights):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
