@@ -44,8 +44,9 @@ fresh = data.make_trajectories(builder.recipe, "test", range(90_000, 90_004))
 fresh.video.shape
 
 # %% [markdown]
-# The model infers a state from the frames, one number q and one number p per
-# video. Then it rolls the state out: one line per direction and speed.
+# The model infers a state from the frames, 16 numbers q and 16 numbers p per
+# video. It was not told that a pendulum has one of each. Then it rolls the
+# state out: one line per direction and speed.
 
 # %%
 state = model.infer(fresh.video)

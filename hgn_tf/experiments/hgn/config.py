@@ -231,7 +231,7 @@ BUDGETS: dict[str, _Settings] = {
         "learned_kinetic": True,
         "half_precision": "auto",
         # Trials with Muon had found less of the law when they were stopped.
-        # Of 16 videos per step two bodies were not had at this rate.
+        # With 16 videos per step two bodies found no law at this rate.
         "optimizer": "adam",
         "learning_rate": 1e-3,
         "num_steps": 4000,
