@@ -242,13 +242,13 @@ def test_symetric_knows_a_scale_that_follows_the_energy(width):
     assert metrics.two_form(learned, (q, p)).defect > 0.01
 
 
-STEP, REACH = 0.005, 1.06  # seconds; E* over the highest energy
+STEP, REACH = 0.005, 1.06  # seconds; C over the highest energy
 
 
 def pendulums_and_another_law():
     """True motions, and the same ones by the bent law of docs/law.md.
 
-    Returns: q, p and energy, bent q and p [motions, time], and E*.
+    Returns: q, p and energy, bent q and p [motions, time], and C.
     """
     system, rng = Pendulum(), np.random.default_rng(0)
     starts = zip(*(system.sample_state(rng) for _ in range(80)), strict=True)
