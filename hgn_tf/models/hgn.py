@@ -911,14 +911,9 @@ class HGN(GuardedVideoModel):
         """Error of the frames drawn from a state, [batch], and its slope."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state)
-            # Without XLA, whatever the training has: so steps written out.
-            path = integrators.rollout(
-                self.hamiltonian,
-                state,
-                self.dt,
-                video.shape[1] - 1,
-                self.integrator,
-                unroll=self._unrolls(state, xla=False),
+            # Without XLA, whatever the training has.
+            path = self._rollout(
+                state, self.dt, video.shape[1] - 1, training=True, xla=False
             )
             error = losses.reconstruction(video, self._decode_frames(path.q))
         slope = tape.gradient(
@@ -926,7 +921,7 @@ class HGN(GuardedVideoModel):
         )
         return error, PhaseState(*slope)
 
-    def _rollout(self, state, dt, num_steps, training=False):
+    def _rollout(self, state, dt, num_steps, training=False, xla=True):
         # A loop traces faster, but without XLA TF 2.20-2.21 cannot take the
         # gradient of a looped convolution's gradient: grappler fails.
         return integrators.rollout(
@@ -935,7 +930,7 @@ class HGN(GuardedVideoModel):
             dt,
             num_steps,
             self.integrator,
-            unroll=training and self._unrolls(state, self.jit_compile),
+            unroll=training and self._unrolls(state, xla and self.jit_compile),
         )
 
     def _unrolls(self, state, xla):
