@@ -202,6 +202,7 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     reversed_videos: bool = False,
+    num_frames: int | None = None,
 ) -> tf.data.Dataset:
     """Endless shuffled batches of the split train, from any step on.
 
@@ -221,15 +222,17 @@ def training_batches(
       reversed_videos: Whether the second half of each batch is shown last
         frame first, which without friction is a motion of the system too.
         Defaults to False.
+      num_frames: Number of first frames of each video; the others are left
+        out. Defaults to None, all of them.
 
     Returns:
-      Dataset of uint8 [batch_size, time, height, width, channels], with as
-      many frames as the videos of the split have. Inside of `intact(builder)`
-      an altered video is told in one line.
+      Dataset of uint8 [batch_size, time, height, width, channels]. Inside of
+      `intact(builder)` an altered video is told in one line.
 
     Raises:
-      ValueError: If the split is smaller than a batch, its files are of
-        another format than tfrecord, or one of them is not whole.
+      ValueError: If the split is smaller than a batch, its videos have fewer
+        than `num_frames` frames, its files are of another format than
+        tfrecord, or one of them is not whole.
     """
     size = builder.info.splits["train"].num_examples
     if not 1 <= batch_size <= size:
@@ -237,12 +240,18 @@ def training_batches(
             f"`batch_size` must be from 1 to {size}, the size of the split. "
             f"Received: {batch_size}."
         )
+    recorded = frames_per_video(builder, "train")
+    frames = recorded if num_frames is None else num_frames
+    if not 1 <= frames <= recorded:
+        raise ValueError(
+            f"`num_frames` must be from 1 to {recorded}, the frames of a "
+            f"video. Received: {num_frames}."
+        )
     _check_format(builder)
     paths, shards, offsets = _places(builder, "train")
     features = tfds.features.FeaturesDict(
         {"video": builder.info.features["video"]}
     )
-    frames = frames_per_video(builder, "train")
     shape = (frames, *frame_shape(builder))
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -260,7 +269,7 @@ def training_batches(
             lambda example: features.deserialize_example(example)["video"],
             examples,
             fn_output_signature=tf.uint8,
-        )
+        )[:, :frames]
         if reversed_videos:
             half = batch_size // 2
             # By index: TF's reversal of bytes takes sixty times as long.

@@ -325,6 +325,23 @@ def test_longer_training_videos_are_batched_whole(long_builder):
     assert data.load_split(long_builder, "test").video.shape[1] == 5
 
 
+def test_first_frames_of_training_videos_alone_are_batched(long_builder):
+    whole = next(iter(data.training_batches(long_builder, 4, 0))).numpy()
+    stream = data.training_batches(
+        long_builder, 4, 0, reversed_videos=True, num_frames=7
+    )
+    assert stream.element_spec.shape == (4, 7, 32, 32, 3)
+    found = next(iter(stream)).numpy()
+    np.testing.assert_array_equal(found[:2], whole[:2, :7])
+    np.testing.assert_array_equal(found[2:], whole[2:, 6::-1])
+
+
+@pytest.mark.parametrize("num_frames", [0, -1, 13])
+def test_more_frames_than_a_video_has_are_refused(long_builder, num_frames):
+    with pytest.raises(ValueError, match="`num_frames` must be from 1 to 12"):
+        data.training_batches(long_builder, 4, 0, num_frames=num_frames)
+
+
 def test_mean_image_is_of_as_many_frames_as_are_tested(long_builder):
     video = data.load_split(long_builder, "train").video[:, :5] / 255.0
     image = data.mean_image(long_builder)

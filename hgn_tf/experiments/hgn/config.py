@@ -93,6 +93,7 @@ class Config:
       num_steps: Optimiser steps; DeepMind's later configuration: 500,000.
       steps_per_epoch: Steps between checkpoints.
       batch_size: Videos per step; DeepMind's later configuration: 128.
+      num_frames: First frames of a video that are trained on; 0 for all.
       reversed_videos: Whether half of the videos are shown last frame first;
         not in the paper.
       optimizer: "adam" (paper) or "muon", see `optimizers.Muon`.
@@ -145,6 +146,7 @@ class Config:
     num_steps: int = 500_000
     steps_per_epoch: int = 500
     batch_size: int = 128
+    num_frames: int = 0
     reversed_videos: bool = False
     optimizer: str = "adam"
     learning_rate: float = 1.5e-4
@@ -277,6 +279,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
             "num_steps",
             "steps_per_epoch",
             "batch_size",
+            "num_frames",
             "reversed_videos",
             "optimizer",
             "learning_rate",
@@ -351,6 +354,7 @@ _LOWEST = {
     "num_steps": 1,
     "steps_per_epoch": 1,
     "batch_size": 1,
+    "num_frames": 0,
     "learning_rate": 0.0,
     "final_learning_rate": 0.0,
 }
@@ -577,14 +581,20 @@ def check_config(config: Config, builder: data.Builder) -> None:
         if data.has_truth(builder)
         else builder.info.splits["train"].num_examples
     }
+    recorded = data.frames_per_video(builder, "train")
+    highest["num_frames"] = recorded
     if config.model == "hgn":
-        highest["num_inference_frames"] = data.frames_per_video(builder)
-        highest["num_decoded_frames"] = data.frames_per_video(builder, "train")
+        shown = config.num_frames or recorded
+        highest["num_inference_frames"] = min(
+            shown, data.frames_per_video(builder)
+        )
+        highest["num_decoded_frames"] = shown
+    cut = f", num_frames={config.num_frames}" if config.num_frames else ""
     for name, limit in highest.items():
         if getattr(config, name) > limit:
             raise ValueError(
                 f"`{name}` must be at most {limit}, for so many are in "
-                f"{config.dataset}. Received: {getattr(config, name)}."
+                f"{config.dataset}{cut}. Received: {getattr(config, name)}."
             )
     steps = min(config.steps_per_epoch, config.num_steps)
     if config.num_steps % steps:

@@ -109,6 +109,7 @@ def train(
                 config.seed,
                 first_step,
                 config.reversed_videos,
+                config.num_frames or None,
             ),
             run_dir,
             config.num_steps,
