@@ -105,9 +105,9 @@ _DEPARTURES = {
     "far": (
         "- The paper trains on 50,000 videos of 30 frames, here on 5,000 of "
         "120. The train errors are those of 120 frames.",
-        "- Rollouts of three bodies, which part exponentially, have 35 steps; "
-        "no isometry is asked of them, which leave the picture, and their "
-        "energies have softplus.",
+        "- Rollouts of three bodies, which part exponentially, have 35 steps. "
+        "They leave the picture, so their first 60 frames alone are trained "
+        "on. No isometry is asked of them, and their energies have softplus.",
         _FLAT.format("16 numbers, whatever the system"),
         "- Agreement between windows, positions that a frame shows, a state "
         "amid its window, steps that change the picture evenly, rollouts that "
@@ -560,6 +560,8 @@ def _describe(config):
     text += str(config["learning_rate"])
     if config["form"] in ("conv", "paper"):
         text += f", {config['filters']} filters"
+    if config.get("num_frames"):
+        text += f", the first {config['num_frames']} frames of a video"
     if config["model"] == "pixel_hnn":
         return f"{text}; a step takes one pair of pairs from each video."
     decoded = config["num_decoded_frames"] or "all"
