@@ -217,6 +217,8 @@ BUDGETS: dict[str, _Settings] = {
         "initial_rollout_steps": 10,
         "rollout_from": 1500,
         "rollout_to": 4000,
+        "energy_activation": "sin",
+        "isometry": 3.0,
     },
     # Told the number of bodies, and that pairs of them act on each other.
     "objects": {
@@ -465,6 +467,8 @@ CLEAN: _Rows = {
             **_LONG_CLEAN,
             "agreement": 0.0,
             "positions": 0.0,
+            "isometry": 0.0,
+            "energy_activation": "softplus",
             "rollout_steps": 30,
             "initial_rollout_steps": 0,
             "state_net": False,
