@@ -230,8 +230,8 @@ def training_batches(
       `intact(builder)` an altered video is told in one line.
 
     Raises:
-      ValueError: If the split is smaller than a batch, its videos have fewer
-        than `num_frames` frames, its files are of another format than
+      ValueError: If the split is smaller than a batch, `num_frames` is not
+        from 1 to the frames of a video, the files are of another format than
         tfrecord, or one of them is not whole.
     """
     size = builder.info.splits["train"].num_examples

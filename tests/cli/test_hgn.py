@@ -340,6 +340,19 @@ def test_budgets_of_convolutions_start_and_step(tmp_path, budget, model):
     assert float(row["dropped_steps"]) == 0
 
 
+def test_a_training_is_shown_the_first_frames_alone(tmp_path, monkeypatch):
+    def fit(model, batches, *args, **settings):
+        raise RuntimeError(batches(0).element_spec.shape[1])
+
+    monkeypatch.setattr(train.training, "fit", fit)
+    for num_frames, shown in ((12, 12), (0, 30)):
+        config = configs.make_config(
+            DATASET, "demo", num_frames=num_frames, **SHORT
+        )
+        with pytest.raises(RuntimeError, match=f"^{shown}$"):
+            train.train(config, tmp_path / str(shown), verbose=0)
+
+
 def test_log_and_result_say_what_the_pictures_computed_in(run_dir):
     rows = training.read_log(run_dir / "log.csv")
     assert [row["picture_dtype"] for row in rows] == ["float32"] * 2

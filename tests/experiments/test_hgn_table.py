@@ -357,6 +357,8 @@ def test_three_bodies_have_shorter_rollouts_and_are_rows_of_one_table():
     rows = table.list_runs("far", None, 1, ["hgn_leapfrog"])
     steps = {row.group: row.config.rollout_steps for row in rows}
     assert steps == {**dict.fromkeys(SYSTEMS, 59), "three_body": 35}
+    frames = {row.group: row.config.num_frames for row in rows}
+    assert frames == {**dict.fromkeys(SYSTEMS, 0), "three_body": 60}
     config = settings.make_config(
         "physics_three_body/long", "far", rollout_steps=40
     )

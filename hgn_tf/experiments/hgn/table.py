@@ -104,10 +104,12 @@ _DEPARTURES = {
     ),
     "far": (
         "- The paper trains on 50,000 videos of 30 frames, here on 5,000 of "
-        "120. The train errors are those of 120 frames.",
+        "120. The train errors are those of all 120 frames.",
         "- Rollouts of three bodies, which part exponentially, have 35 steps. "
-        "They leave the picture, so their first 60 frames alone are trained "
-        "on. No isometry is asked of them, and their energies have softplus.",
+        "Three bodies leave the picture, so their first 60 frames alone are "
+        "trained on. Their tolerance is above the floor of all 120 frames, "
+        "which is below that of the first 60. No isometry is asked of them, "
+        "and their energies have softplus.",
         _FLAT.format("16 numbers, whatever the system"),
         "- Agreement between windows, positions that a frame shows, a state "
         "amid its window, steps that change the picture evenly, rollouts that "
