@@ -603,10 +603,16 @@ def check_config(config: Config, builder: data.Builder) -> None:
                 f"{config.dataset}{hint}. Received: {getattr(config, name)}."
             )
     fewest = _fewest_frames(config)
-    if 0 < config.num_frames < fewest:
+    shown = config.num_frames or highest["num_frames"]
+    if shown < fewest:
+        rule = (
+            f"`num_frames` must be at least {fewest}, or 0 for all"
+            if config.num_frames
+            else f"Videos of training must have {fewest} frames at least"
+        )
         raise ValueError(
-            f"`num_frames` must be at least {fewest}, for a step shows so "
-            f"many, or 0 for all. Received: {config.num_frames}."
+            f"{rule}: a step needs so many. Received: {shown}; fewer with a "
+            "lower `num_inference_frames` or `shortest_window`."
         )
     steps = min(config.steps_per_epoch, config.num_steps)
     if config.num_steps % steps:

@@ -75,8 +75,9 @@ STUDIES = {
         "Clean videos, of which five frames are seen",
         "The protocol of HGN++ (Higgins et al. 2021): no noise, a state from "
         "five frames. `law` is the budget `clean`, whose rollouts grow from 10 "
-        "steps each way to 59. `published` has the objective and the parts of "
-        "HGN++: no agreement, no positions, no f_psi, K and V learned, Adam, "
+        "steps each way to 59, with energies of sines and isometry. "
+        "`published` has the objective and the parts of HGN++: no agreement, "
+        "no positions, no isometry, softplus, no f_psi, K and V learned, Adam, "
         "30 steps each way (61 frames). It keeps what two cores need: 5,000 "
         "steps of 32 videos for 500,000 of 128, 8 frames decoded, a horizon "
         "that grows, a grey start, |x|^2 / 2 in the energies, MLPs of two "
