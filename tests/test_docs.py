@@ -10,6 +10,7 @@ import tensorflow as tf
 import hgn_tf
 import tfds_physics
 from hgn_tf.evaluation import format_scores
+from hgn_tf.experiments.hgn.config import BUDGETS
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -80,6 +81,12 @@ def test_the_first_block_has_ten_lines_of_code():
     block = _BLOCK.search(README.read_text("utf-8"))
     lines = [line for line in block[1].splitlines() if line.strip()]
     assert len(lines) <= 10
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+def test_pages_know_how_long_the_demo_trains(page):
+    steps = f"{BUDGETS['demo']['num_steps']:,} steps"
+    assert f"on them for {steps}" in (ROOT / page).read_text("utf-8")
 
 
 def test_readme_is_short():

@@ -1,5 +1,6 @@
 """Tables of results as Markdown, and their cells."""
 
+import collections
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -75,6 +76,10 @@ def mark_collapsed(results: Sequence[Result]) -> str:
 
 
 def describe_seeds(results: Sequence[Result]) -> str:
-    """How many seeds there are, in words."""
-    count = len({result.seed for result in results})
-    return f"{count} seed{'s' if count > 1 else ''}"
+    """How many seeds the rows have, in words: "3 seeds", or "1 to 3 seeds"."""
+    rows = collections.Counter(
+        (result.dataset, result.model) for result in results
+    )
+    low, high = min(rows.values()), max(rows.values())
+    count = str(high) if low == high else f"{low} to {high}"
+    return f"{count} seed{'s' if high > 1 else ''}"

@@ -7,6 +7,7 @@ import pytest
 
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hgn import beyond
+from hgn_tf.experiments.hgn import config as hgn_config
 from hgn_tf.experiments.hgn import study as hgn_study
 from hgn_tf.experiments.hgn import table as hgn_table
 from hgn_tf.experiments.hnn import config as hnn_config
@@ -136,3 +137,16 @@ def test_no_fault_lost_anything(faults):
         assert each.config["count"] == count <= each.metrics["faults"]
     text = (RESULTS / "faults.md").read_text("utf-8")
     assert text == faults["format_table"](found)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((RESULTS / "train_hgn").glob("*.json")),
+    ids=lambda path: path.stem,
+)
+def test_a_run_that_is_shown_has_the_settings_of_its_budget(path):
+    result = runs.read_result(path)
+    config = hgn_config.make_config(
+        result.dataset, result.budget, seed=result.seed
+    )
+    assert runs.find_result(path, config) is not None

@@ -1,5 +1,7 @@
 """Tables as Markdown: what a cell says of the seeds of a model."""
 
+import dataclasses
+
 import pytest
 
 from hgn_tf.evaluation import Metric
@@ -72,3 +74,5 @@ def test_table_has_a_row_of_titles():
     assert text == "| a | b |\n| --- | --- |\n| 1 | 2 |"
     assert tables.describe_seeds(results(1, 2)) == "2 seeds"
     assert tables.describe_seeds(results(1)) == "1 seed"
+    other = [dataclasses.replace(each, model="b") for each in results(1, 2, 3)]
+    assert tables.describe_seeds(results(1) + other) == "1 to 3 seeds"

@@ -218,7 +218,7 @@ def _published(groups):
             text + (f" ({paper[name]:.2e})" if name in paper else "")
             for name, text in zip(names, tables.cells(results, names, METRICS))
         ]
-        rows.append([task, model, *cells])
+        rows.append([task, model + tables.mark_collapsed(results), *cells])
     titles = ["task", "model", *tables.titles(names, METRICS)]
     return tables.markdown_table(titles, rows)
 
