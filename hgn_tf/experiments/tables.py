@@ -80,6 +80,7 @@ def describe_seeds(results: Sequence[Result]) -> str:
     rows = collections.Counter(
         (result.dataset, result.model) for result in results
     )
-    low, high = min(rows.values()), max(rows.values())
+    low = min(rows.values(), default=0)
+    high = max(rows.values(), default=0)
     count = str(high) if low == high else f"{low} to {high}"
     return f"{count} seed{'s' if high > 1 else ''}"
