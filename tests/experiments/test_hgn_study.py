@@ -145,7 +145,7 @@ def test_symetric_of_a_run_is_measured(tmp_path, data_dir):
     )
     study.train.train(config, tmp_path, verbose=0)
     found = study._symetric(config, tmp_path, None)
-    assert set(found) == set(beyond.SYMETRIC)
+    assert set(found) == {*beyond.SYMETRIC, "two_form_r2", "two_form_defect"}
     assert all(np.isfinite(value) for value in found.values())
 
 
