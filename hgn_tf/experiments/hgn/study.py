@@ -15,7 +15,7 @@ from hgn_tf.experiments import runs, tables
 from hgn_tf.experiments.hgn import beyond, train
 from hgn_tf.experiments.hgn.config import (
     ABLATION,
-    ABLATION_SYSTEMS,
+    ABLATION_ROWS,
     CLEAN,
     CLEAN_ROWS,
     DATASETS,
@@ -68,7 +68,7 @@ STUDIES = {
         "frames counted. A memory of the frames has a low excess and fails at "
         "all other columns.",
         ABLATION,
-        {system: tuple(ABLATION) for system in ABLATION_SYSTEMS},
+        ABLATION_ROWS,
         _LAW,
     ),
     "clean": Study(
