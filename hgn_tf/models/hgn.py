@@ -744,6 +744,30 @@ class HGN(GuardedVideoModel):
             config["stochastic"] = config.pop("sample")
         return cls(**config)
 
+    def check_length(self, num_frames: int) -> None:
+        """Checks that `fit` can train on videos of so many frames.
+
+        Args:
+          num_frames: Frames of each video, all of which `fit` is given.
+        Raises: ValueError: if a term of the loss needs more.
+        """
+        elsewhere = self.agreement or self.anchor == "random"
+        if elsewhere and num_frames <= self._shortest:
+            # A window is as long as what is inferred from, if not told.
+            remedy = "a lower `shortest_window`" + (
+                "" if self.shortest_window else " or `num_inference_frames`"
+            )
+            raise ValueError(
+                "Windows at other times, of `agreement` and a random `anchor`, "
+                f"need videos of more than {self._shortest} frames. Received: "
+                f"{num_frames}; {remedy} needs fewer."
+            )
+        if self.isometry and num_frames < 2:
+            raise ValueError(
+                "`isometry` needs videos of 2 frames at least. Received: "
+                f"{num_frames}."
+            )
+
     def _admit(self, batch, purpose, seen):
         if purpose != "predict":
             check_no_targets(batch.y)
@@ -751,14 +775,9 @@ class HGN(GuardedVideoModel):
         video = videos.check_frames(
             batch.x, self._shortest, self._frame_shape, seen
         )
-        frames = tf.TensorShape(video.shape)[1:2]
-        if purpose == "fit" and self.isometry and frames == [1]:
-            raise ValueError(
-                "`isometry` needs videos of 2 frames at least. Received: 1."
-            )
-        elsewhere = self.agreement or self.anchor == "random"
-        if purpose == "fit" and elsewhere and frames.is_fully_defined():
-            self._check_length(frames[0])
+        frames = tf.TensorShape(video.shape)[1]
+        if purpose == "fit" and frames is not None:
+            self.check_length(frames)
         return batch._replace(x=video, y=None)
 
     def _know(self, purpose, batch):
@@ -766,14 +785,6 @@ class HGN(GuardedVideoModel):
         if purpose == "fit":
             # States will be others, which it knows nothing of.
             self.prior = None
-
-    def _check_length(self, frames):
-        if frames <= self._shortest:
-            raise ValueError(
-                "Windows at other times, of `agreement` and a random `anchor`, "
-                f"need videos of more than {self._shortest} frames. Received: "
-                f"{frames}; lower `shortest_window`."
-            )
 
     def _observed(self, video):
         """Videos to infer states from, looked at."""

@@ -394,6 +394,20 @@ class PixelHNN(GuardedVideoModel):
     def from_config(cls, config):
         return cls(**deserialize_parts(config, *_PARTS))
 
+    def check_length(self, num_frames: int) -> None:
+        """Checks that `fit` can train on videos of so many frames.
+
+        Args:
+          num_frames: Frames of each video.
+        Raises: ValueError: if they do not hold two pairs that follow each
+          other.
+        """
+        if num_frames < 3:
+            raise ValueError(
+                "Two consecutive pairs take 3 frames. Received: videos of "
+                f"{num_frames}."
+            )
+
     def _admit(self, batch, purpose, seen):
         self._check_dt(batch.x, seen)
         needed, shape = (
@@ -412,13 +426,10 @@ class PixelHNN(GuardedVideoModel):
                 f"Received: data of rank {tf.TensorShape(x.shape).rank}."
             )
         x = videos.check_frames(x, 2, shape[1:], seen)
-        frames = tf.TensorShape(x.shape)[1:2]
-        if frames.is_fully_defined() and frames[0] < needed:
-            raise ValueError(
-                f"Two consecutive pairs take {needed} frames. Received: videos "
-                f"of {frames[0]}."
-            )
+        frames = tf.TensorShape(x.shape)[1]
         if needed > 2:
+            if frames is not None:
+                self.check_length(frames)
             check_no_targets(batch.y)
         return batch._replace(x=x, y=None)
 

@@ -85,8 +85,12 @@ def check_door(arguments, message, here, capsys):
         ("num_inference_frames=31", "`num_inference_frames` must be at most"),
         ("num_frames=31", "; 0 for all. Received: 31"),
         ("num_frames=-1", "`num_frames` must be at least 0"),
-        ("num_frames=7", "`num_frames` must be at least 8"),
-        ("num_inference_frames=30", "must have 31 frames at least"),
+        ("num_frames=7", "`num_decoded_frames` must be at most 7, for so"),
+        (
+            "num_inference_frames=30",
+            "of more than 30 frames. Received: 30; a lower "
+            "`shortest_window` or `num_inference_frames` needs fewer",
+        ),
         ("num_inference_frames=0", "`num_inference_frames` and"),
         ("initial_horizon=0", "`initial_horizon` must be at least 1"),
         ("batch_size=65", "`batch_size` must be at most 64"),

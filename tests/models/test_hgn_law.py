@@ -711,5 +711,8 @@ def test_position_net_of_another_shape_is_refused():
 @pytest.mark.parametrize("arguments", [{}, {"anchor": "random"}])
 def test_second_windows_need_longer_videos(arguments):
     model = make_model(num_inference_frames=LENGTH, **arguments)
-    with pytest.raises(ValueError, match="lower `shortest_window`"):
+    with pytest.raises(ValueError, match="a lower `shortest_window`"):
         model.fit(make_videos(), verbose=0)
+    with pytest.raises(ValueError, match=f"of more than {LENGTH} frames"):
+        model.check_length(LENGTH)
+    model.check_length(LENGTH + 1)

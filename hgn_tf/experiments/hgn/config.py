@@ -610,29 +610,20 @@ def check_config(config: Config, builder: data.Builder) -> None:
         else builder.info.splits["train"].num_examples
     }
     highest["num_frames"] = data.frames_per_video(builder, "train")
+    shown = config.num_frames or highest["num_frames"]
     if config.model == "hgn":
         highest["num_inference_frames"] = data.frames_per_video(builder)
-        highest["num_decoded_frames"] = highest["num_frames"]
+        highest["num_decoded_frames"] = shown
     for name, limit in highest.items():
         if getattr(config, name) > limit:
             # 0 for all: a budget may have asked for more than there are.
             hint = "; 0 for all" if name == "num_frames" else ""
+            cut = name == "num_decoded_frames" and config.num_frames
+            of = "`num_frames`" if cut else config.dataset
             raise ValueError(
                 f"`{name}` must be at most {limit}, for so many are in "
-                f"{config.dataset}{hint}. Received: {getattr(config, name)}."
+                f"{of}{hint}. Received: {getattr(config, name)}."
             )
-    fewest = _fewest_frames(config)
-    shown = config.num_frames or highest["num_frames"]
-    if shown < fewest:
-        rule = (
-            f"`num_frames` must be at least {fewest}, or 0 for all"
-            if config.num_frames
-            else f"Videos of training must have {fewest} frames at least"
-        )
-        raise ValueError(
-            f"{rule}: a step needs so many. Received: {shown}; fewer with a "
-            "lower `num_inference_frames` or `shortest_window`."
-        )
     steps = min(config.steps_per_epoch, config.num_steps)
     if config.num_steps % steps:
         raise ValueError(
@@ -648,17 +639,8 @@ def check_config(config: Config, builder: data.Builder) -> None:
         )
     _optimizer(config)
     # The tolerance on data that are not there yet does not matter here.
-    _put_together(config, builder, config.tolerance, 1.0)
-
-
-def _fewest_frames(config):
-    """Frames that the videos of a training must have."""
-    if config.model != "hgn":
-        return 3  # two pairs that follow each other
-    window = config.shortest_window or config.num_inference_frames
-    elsewhere = config.agreement > 0 or config.anchor == "random"
-    compared = 2 if config.isometry else 1
-    return max(window + elsewhere, config.num_decoded_frames, compared)
+    model = _put_together(config, builder, config.tolerance, 1.0)
+    model.check_length(shown)
 
 
 def _needs_separable(integrator):
