@@ -61,7 +61,7 @@ SYMETRIC = {
     "symetric_sym": Metric("Sym", form=".3f"),
     "symetric": Metric("SyMetric", form=".0f"),
 }
-_TWO_FORM = {
+TWO_FORM = {
     "two_form_r2": Metric("R^2 of the learned state", form=".3f"),
     "two_form_defect": Metric("two-form, pulled back", form=".3f"),
 }
@@ -87,7 +87,7 @@ METRICS: dict[str, Metric] = {
     },
     **_FAR,
     **SYMETRIC,
-    **_TWO_FORM,
+    **TWO_FORM,
 }
 # Frames of a new motion: as long as the paper's videos.
 _NUM_FRAMES = 30
@@ -550,7 +550,7 @@ def _far_part(groups):
 
 
 def _symetric_part(groups):
-    names = [*SYMETRIC, *_TWO_FORM]
+    names = [*SYMETRIC, *TWO_FORM]
     lines = [
         [system, model, *tables.cells(results, names, METRICS)]
         for system, model, results in _models(groups)
