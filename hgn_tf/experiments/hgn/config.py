@@ -274,6 +274,12 @@ OF_SYSTEM: dict[tuple[str, str], _Settings] = {
     },
     ("conv", "physics_mass_spring"): _ONE_DEGREE,
     ("conv", "physics_pendulum"): _ONE_DEGREE,
+    # They are drawn after 500 steps. With agreement from step 200 on the frames
+    # stayed the mean image.
+    ("conv", "physics_three_body"): {
+        "agreement_from": 1000,
+        "agreement_to": 2000,
+    },
 }
 
 _OPTIMIZERS = {"adam": keras.optimizers.Adam, "muon": optimizers.Muon}
