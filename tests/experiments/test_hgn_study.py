@@ -166,3 +166,10 @@ def test_symetric_of_a_run_is_measured(tmp_path, data_dir):
 def test_mistakes_get_one_line(arguments, message, capsys):
     assert main(["table", "hgn", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_no_two_rows_of_a_system_are_one_run(name):
+    rows = study.list_study(name, None, 1, None)
+    runs_of = {(row.group, row.config) for row in rows}
+    assert len(runs_of) == len(rows)

@@ -365,6 +365,21 @@ def test_three_bodies_have_shorter_rollouts_and_are_rows_of_one_table():
     assert config.rollout_steps == 40
 
 
+def test_one_degree_of_freedom_has_no_learned_kinetic_energy():
+    rows = table.list_runs("conv", None, 1, ["hgn_leapfrog"])
+    found = {
+        row.group: (row.config.learned_kinetic, row.config.isometry)
+        for row in rows
+    }
+    one, more = (False, 3.0), (True, 0.0)
+    assert found == {
+        "mass_spring": one,
+        "pendulum": one,
+        "two_body": more,
+        "three_body": more,
+    }
+
+
 @pytest.mark.parametrize(
     "system, changes, message",
     [
