@@ -6,6 +6,7 @@ nothing. The measures here do: a memory fails at each of them but the last,
 which tells how many directions q fills.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ _NUM_VIDEOS = 48
 _EVERY = 3
 # The first frame that counts as far, the length of the paper's videos.
 _FAR = 30
+# Frames are those of the mean image if they have this part of its error, in as
+# many epochs in a row.
+_STUCK, _PATIENCE = 0.95, 3
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,39 @@ class LawValidation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         measures = law_measures(self.model, self._truth)
         logs.update({f"val_{name}": x for name, x in measures.items()})
+
+
+class StuckWatch(keras.callbacks.Callback):
+    """Says once that a training has stayed at the mean image.
+
+    Args:
+      video: uint8 videos that `val_reconstruction` is measured on.
+      image: Mean frame, [height, width, channels] in [0, 1].
+      progress: Called with the line.
+    """
+
+    def __init__(
+        self,
+        video: np.ndarray,
+        image: np.ndarray,
+        progress: Callable[[str], None],
+    ):
+        super().__init__()
+        self._constant = _mse_e4(video, image)
+        self._progress = progress
+        self._stuck = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        error = 1e4 * logs["val_reconstruction"]
+        stuck = error >= _STUCK * self._constant
+        self._stuck = self._stuck + 1 if stuck else 0
+        if self._stuck == _PATIENCE:
+            self._progress(
+                f"For {_PATIENCE} epochs frames have had the error of the "
+                f"mean image, {error:.1f}e-4 of {self._constant:.1f}e-4. It "
+                "may stay so: higher `agreement_from` and `agreement_to` let "
+                "frames be drawn first, and another seed may start."
+            )
 
 
 def _error(model, state, video, dt, first):

@@ -133,3 +133,21 @@ def test_measures_stand_in_the_logs_of_an_epoch(phases, truth):
     assert logs == {"loss": 1.0} | {
         f"val_{name}": x for name, x in measures.items()
     }
+
+
+def test_a_training_that_stays_at_the_mean_image_is_told_once():
+    video = np.random.default_rng(0).integers(0, 256, (4, 5, 2, 2, 1), np.uint8)
+    image = video.mean(axis=(0, 1)) / 255
+    constant = float(np.square(video / 255 - image).mean())
+    lines = []
+    watch = validation.StuckWatch(video, image, lines.append)
+
+    def epochs(*errors):
+        for epoch, error in enumerate(errors):
+            watch.on_epoch_end(epoch, {"val_reconstruction": error * constant})
+
+    epochs(1.2, 0.96, 0.9, 0.99, 1.0)
+    assert not lines
+    epochs(0.97, 1.0)
+    (line,) = lines
+    assert f"{1e4 * constant:.1f}e-4" in line and "`agreement_from`" in line

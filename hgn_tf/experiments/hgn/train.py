@@ -88,18 +88,14 @@ def train(
         if "validation" in builder.info.splits
         else None
     )
-    law, truth = [], None
+    truth = None
     if "validation_long" in builder.info.splits:
         truth = validation.load_truth(builder)
     elif held_out is not None and not data.has_truth(builder):
         truth = validation.recorded_truth(held_out, model.num_inference_frames)
-    if truth is not None and chief:
-        law.append(validation.LawValidation(truth))
-        yardsticks = validation.yardsticks(truth, data.mean_image(builder))
-        progress(
-            "val_ measures of the mean image: "
-            + ", ".join(f"{name} {x:.1f}" for name, x in yardsticks.items())
-        )
+    watches = (
+        _watches(model, builder, held_out, truth, progress) if chief else ()
+    )
     with data.intact(builder):
         training.fit(
             model,
@@ -114,7 +110,7 @@ def train(
             run_dir,
             config.num_steps,
             min(config.steps_per_epoch, config.num_steps),
-            callbacks=tuple(law),
+            callbacks=watches,
             verbose=verbose,
             notes={"picture_dtype": dtype},
             validation_data=held_out,
@@ -124,6 +120,22 @@ def train(
     if chief:
         runs.save_model(model, run_dir)
     return model
+
+
+def _watches(model, builder, held_out, truth, progress):
+    """Callbacks on how a training goes; a line on what they compare with."""
+    image = data.mean_image(builder)
+    watches = []
+    if truth is not None:
+        watches.append(validation.LawValidation(truth))
+        yardsticks = validation.yardsticks(truth, image)
+        progress(
+            "val_ measures of the mean image: "
+            + ", ".join(f"{name} {x:.1f}" for name, x in yardsticks.items())
+        )
+    if held_out is not None and isinstance(model, HGN):
+        watches.append(validation.StuckWatch(held_out, image, progress))
+    return tuple(watches)
 
 
 def _learn_prior(model, builder, progress):
