@@ -246,7 +246,7 @@ STEP, REACH = 0.005, 1.06  # seconds; C over the highest energy
 
 
 def pendulums_and_another_law():
-    """True motions, and the same ones by the bent law of docs/law.md.
+    """True motions, and the same ones by the bent law of docs/law_trials.md.
 
     Returns: q, p and energy, bent q and p [motions, time], and C.
     """

@@ -253,8 +253,8 @@ BUDGETS: dict[str, _Settings] = {
 }
 
 # With one degree of freedom a learned K leaves the energy open: it is bent in
-# a right motion, see docs/law.md. One body that keeps its looks and stays in
-# the picture allows isometry.
+# a right motion, see docs/law_trials.md. One body that keeps its looks and
+# stays in the picture allows isometry.
 _ONE_DEGREE: _Settings = {
     "learned_kinetic": False,
     "energy_activation": "sin",
