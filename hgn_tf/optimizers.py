@@ -1,4 +1,4 @@
-"""Muon: steps of one size in every direction of a kernel."""
+"""Muon, and Adam with the epsilon of its paper."""
 
 import keras
 import tensorflow as tf
@@ -83,6 +83,66 @@ class Muon(keras.optimizers.Adam):
             "momentum": self.momentum,
             "rms": self.rms,
         }
+
+
+@keras.saving.register_keras_serializable("hgn_tf")
+class PaperAdam(keras.optimizers.Adam):
+    """Adam as Algorithm 1 of its paper and PyTorch have it.
+
+        m <- beta_1 m + (1 - beta_1) g
+        v <- beta_2 v + (1 - beta_2) g^2
+        x <- x - learning_rate * (m / (1 - beta_1^t))
+                 / (sqrt(v / (1 - beta_2^t)) + epsilon)
+
+    `keras.optimizers.Adam` adds epsilon to sqrt(v) itself. In step t that is an
+    epsilon 1 / sqrt(1 - beta_2^t) times larger: 32 times in the first step,
+    and 3 times in the hundredth. It counts where gradients are not far above
+    epsilon: those that a weight decay alone makes are.
+
+    Args:
+      learning_rate: A number or a schedule.
+      beta_1: Weight of the past in the mean of gradients.
+      beta_2: Weight of the past in the mean of their squares.
+      epsilon: What is added to the root of that mean.
+      **kwargs: Further arguments of `keras.optimizers.Adam`, but `amsgrad`.
+    Raises: ValueError: if `amsgrad` is asked for.
+    Source: Kingma and Ba, Adam: A method for stochastic optimization (2015).
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        **kwargs,
+    ):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
+        if self.amsgrad:
+            raise ValueError(
+                "`amsgrad` is not of Algorithm 1; `keras.optimizers.Adam` has "
+                "it. Received: True."
+            )
+
+    def update_step(
+        self,
+        gradient: tf.Tensor,
+        variable: keras.Variable,
+        learning_rate: tf.Tensor,
+    ) -> None:
+        dtype = variable.dtype
+        gradient = tf.cast(gradient, dtype)
+        step = tf.cast(self.iterations + 1, dtype)
+        index = self._get_variable_index(variable)
+        m, v = self._momentums[index], self._velocities[index]
+        self.assign_add(m, (1.0 - self.beta_1) * (gradient - m))
+        self.assign_add(v, (1.0 - self.beta_2) * (tf.square(gradient) - v))
+        mean = m / (1.0 - tf.pow(tf.cast(self.beta_1, dtype), step))
+        square = v / (1.0 - tf.pow(tf.cast(self.beta_2, dtype), step))
+        rate = tf.cast(learning_rate, dtype)
+        self.assign_sub(
+            variable, rate * mean / (tf.sqrt(square) + self.epsilon)
+        )
 
 
 def orthogonal(matrix: tf.Tensor) -> tf.Tensor:

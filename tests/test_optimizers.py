@@ -1,4 +1,4 @@
-"""Muon against the SVD, Keras's own Muon, and Adam."""
+"""Muon against the SVD, Keras's Muon and Adam; Adam against its paper."""
 
 import inspect
 
@@ -110,6 +110,42 @@ def test_it_is_saved_with_the_model_and_goes_on_as_it_was(tmp_path):
         train(one, 1)
     for mine, its in zip(model.get_weights(), again.get_weights()):
         np.testing.assert_array_equal(mine, its)
+
+
+def adam_of_the_paper(start, gradients, rate, epsilon):
+    """Algorithm 1, in float64."""
+    x, m, v = start.astype(np.float64), 0.0, 0.0
+    for t, g in enumerate(gradients, 1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        mean, square = m / (1 - 0.9**t), v / (1 - 0.999**t)
+        x = x - rate * mean / (np.sqrt(square) + epsilon)
+    return x
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-8])
+def test_adam_is_algorithm_1_also_where_gradients_are_as_small_as_epsilon(size):
+    gradients = [size * random(5, 4, seed=i) for i in range(6)]
+    expected = adam_of_the_paper(random(5, 4), gradients, 0.1, 1e-8)
+
+    def moved(optimizer):
+        (variable,) = make((5, 4))
+        for gradient in gradients:
+            optimizer.apply([tf.constant(gradient)], [variable])
+        return variable.numpy()
+
+    ours = moved(optimizers.PaperAdam(0.1))
+    theirs = moved(keras.optimizers.Adam(0.1, epsilon=1e-8))
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    apart = np.abs(theirs - expected).max()
+    assert apart < 1e-5 if size == 1 else apart > 0.1
+
+
+def test_adam_of_the_paper_is_saved_and_has_no_amsgrad():
+    config = optimizers.PaperAdam(0.02, epsilon=1e-6).get_config()
+    again = optimizers.PaperAdam.from_config(config)
+    assert (again.epsilon, again.get_config()) == (1e-6, config)
+    with pytest.raises(ValueError, match="`amsgrad` is not of Algorithm 1"):
+        optimizers.PaperAdam(amsgrad=True)
 
 
 @pytest.mark.parametrize(

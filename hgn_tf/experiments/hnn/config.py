@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hgn_tf import networks
+from hgn_tf import networks, optimizers
 from hgn_tf.experiments import runs
 from hgn_tf.models.hnn import HNN, DerivativeNet, StateField
 from hgn_tf.models.pixel_hnn import PixelHNN
@@ -181,7 +181,7 @@ def make_model(
     # A pixel HNN has a loss of its own.
     loss = {} if on_pixels else {"loss": "mse"}
     model.compile(
-        keras.optimizers.Adam(rate, epsilon=1e-8),
+        optimizers.PaperAdam(rate),  # as in PyTorch, which was published
         **loss,
         jit_compile=not on_pixels,  # pays for the small networks
     )
