@@ -272,6 +272,9 @@ OF_SYSTEM: dict[tuple[str, str], _Settings] = {
         "isometry": 0.0,
         "energy_activation": "softplus",
     },
+    # What presses other systems flat straightens this energy, see
+    # docs/law_trials.md.
+    ("clean", "physics_pendulum"): {"low_rank": 0.3},
     ("conv", "physics_mass_spring"): _ONE_DEGREE,
     ("conv", "physics_pendulum"): _ONE_DEGREE,
     # They are drawn after 500 steps. With agreement from step 200 on the frames
@@ -497,6 +500,7 @@ CLEAN: _Rows = {
             "agreement": 0.0,
             "positions": 0.0,
             "isometry": 0.0,
+            "low_rank": 0.0,
             "energy_activation": "softplus",
             "rollout_steps": 30,
             "initial_rollout_steps": 0,
@@ -555,6 +559,18 @@ def make_config(dataset: str, budget: str, **changes) -> Config:
                 f"{getattr(config, name)}."
             )
     return config
+
+
+def of_systems(*budgets: str) -> list[str]:
+    """The settings that budgets have by system."""
+    return sorted(
+        {
+            setting
+            for (budget, _), changes in OF_SYSTEM.items()
+            if budget in budgets
+            for setting in changes
+        }
+    )
 
 
 def of_form(settings: _Settings, form: str) -> _Settings:

@@ -21,6 +21,7 @@ from hgn_tf.experiments.hgn.config import (
     DATASETS,
     Config,
     make_config,
+    of_systems,
 )
 from hgn_tf.experiments.hgn.table import VARYING, by_model, far_keys
 from hgn_tf.experiments.runs import Result
@@ -80,9 +81,10 @@ STUDIES = {
         "The protocol of HGN++ (Higgins et al. 2021): no noise, a state from "
         "five frames. `law` is the budget `clean`, whose rollouts grow from 10 "
         "steps each way to 59, with energies of sines and isometry. "
-        "`published` has the objective and the parts of HGN++: no agreement, "
-        "no positions, no isometry, softplus, no f_psi, K and V learned, Adam, "
-        "30 steps each way (61 frames). It keeps what two cores need: 5,000 "
+        "The pendulum has a low rank of 0.3 too. `published` has the "
+        "objective and the parts of HGN++: no agreement, no positions, no "
+        "isometry, no low rank, softplus, no f_psi, K and V learned, Adam, 30 "
+        "steps each way (61 frames). It keeps what two cores need: 5,000 "
         "steps of 32 videos for 500,000 of 128, 8 frames decoded, a horizon "
         "that grows, a grey start, |x|^2 / 2 in the energies, MLPs of two "
         "layers of 128 for five of 250, a rate of 2e-3 that falls, GECO with "
@@ -206,8 +208,10 @@ def _config(budget, own, system, seed) -> Config:
 
 def read_study(name: str, results_dir: pathlib.Path) -> list[Result]:
     """The results of a study that are there; `name` as in `make_study`."""
-    _find(name)
-    return runs.read_results(results_dir / name, Config, VARYING)
+    budgets = [budget for budget, _ in _find(name).settings.values()]
+    return runs.read_results(
+        results_dir / name, Config, VARYING, of_systems(*budgets)
+    )
 
 
 def format_study(name: str, results: Sequence[Result]) -> str:

@@ -22,7 +22,6 @@ from hgn_tf.experiments.hgn.config import (
     BUDGETS,
     DATASETS,
     FORECAST,
-    OF_SYSTEM,
     SYSTEMS,
     TABLES,
     VARIANTS,
@@ -30,6 +29,7 @@ from hgn_tf.experiments.hgn.config import (
     check_forms,
     make_config,
     of_form,
+    of_systems,
 )
 from hgn_tf.experiments.hgn.figures import check_folders, write_figures
 from hgn_tf.experiments.runs import Result
@@ -317,15 +317,12 @@ def read_results(
     results_dir: pathlib.Path, budget: str
 ) -> dict[str, list[Result]]:
     """Table -> results of a budget in its folder, in the order of names."""
-    of_systems = [
-        setting
-        for (name, _), changes in OF_SYSTEM.items()
-        if name == budget
-        for setting in changes
-    ]
     return {
         table: runs.read_results(
-            results_dir / in_budget(table, budget), Config, VARYING, of_systems
+            results_dir / in_budget(table, budget),
+            Config,
+            VARYING,
+            of_systems(budget),
         )
         for table in TABLES
     }
