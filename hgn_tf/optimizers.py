@@ -96,8 +96,8 @@ class PaperAdam(keras.optimizers.Adam):
 
     `keras.optimizers.Adam` adds epsilon to sqrt(v) itself. In step t that is an
     epsilon 1 / sqrt(1 - beta_2^t) times larger: 32 times in the first step,
-    and 3 times in the hundredth. It counts where gradients are not far above
-    epsilon: those that a weight decay alone makes are.
+    and 3 times in the hundredth. It matters for gradients near epsilon, such as
+    those of weights that a weight decay alone moves.
 
     Args:
       learning_rate: A number or a schedule.

@@ -1,5 +1,7 @@
 """Whether a law is being learned: cheap measures at the end of each epoch.
 
+And whether anything is: `StuckWatch` tells of frames that stay the mean image.
+
 The error within the trained frames does not tell a law from a memory: a large
 latent can hold the frames of a video, and roll them out under an H that means
 nothing. The measures here do: a memory fails at each of them but the last,
@@ -161,12 +163,16 @@ class LawValidation(keras.callbacks.Callback):
 
 
 class StuckWatch(keras.callbacks.Callback):
-    """Says once that a training has stayed at the mean image.
+    """Says that a training has stayed at the mean image for three epochs.
+
+    Of videos whose noise is nearly all of the mean image's error it says so of
+    a right model too.
 
     Args:
       video: uint8 videos that `val_reconstruction` is measured on.
       image: Mean frame, [height, width, channels] in [0, 1].
       progress: Called with the line.
+      remedy: A sentence on what may help, besides another seed.
     """
 
     def __init__(
@@ -174,8 +180,10 @@ class StuckWatch(keras.callbacks.Callback):
         video: np.ndarray,
         image: np.ndarray,
         progress: Callable[[str], None],
+        remedy: str = "",
     ):
         super().__init__()
+        self._remedy = remedy and f" {remedy}"
         self._constant = _mse_e4(video, image)
         self._progress = progress
         self._stuck = 0
@@ -186,10 +194,10 @@ class StuckWatch(keras.callbacks.Callback):
         self._stuck = self._stuck + 1 if stuck else 0
         if self._stuck == _PATIENCE:
             self._progress(
-                f"For {_PATIENCE} epochs frames have had the error of the "
-                f"mean image, {error:.1f}e-4 of {self._constant:.1f}e-4. It "
-                "may stay so: higher `agreement_from` and `agreement_to` let "
-                "frames be drawn first, and another seed may start."
+                f"For {_PATIENCE} epochs the frames have been no better than "
+                f"the mean image: error {error:.1f}e-4, the mean image's "
+                f"{self._constant:.1f}e-4.{self._remedy} Another seed may do "
+                "better."
             )
 
 

@@ -749,14 +749,19 @@ class HGN(GuardedVideoModel):
 
         Args:
           num_frames: Frames of each video, all of which `fit` is given.
-        Raises: ValueError: if a term of the loss needs more.
+        Raises: ValueError: if a window or a term of the loss needs more.
         """
         elsewhere = self.agreement or self.anchor == "random"
-        if elsewhere and num_frames <= self._shortest:
-            # A window is as long as what is inferred from, if not told.
-            remedy = "a lower `shortest_window`" + (
-                "" if self.shortest_window else " or `num_inference_frames`"
+        # A window is as long as what is inferred from, if not told.
+        remedy = "a lower `shortest_window`" + (
+            "" if self.shortest_window else " or `num_inference_frames`"
+        )
+        if num_frames < self._shortest:
+            raise ValueError(
+                f"A window needs {self._shortest} frames. Received: "
+                f"{num_frames}; {remedy} needs fewer."
             )
+        if elsewhere and num_frames == self._shortest:
             raise ValueError(
                 "Windows at other times, of `agreement` and a random `anchor`, "
                 f"need videos of more than {self._shortest} frames. Received: "

@@ -85,7 +85,8 @@ def check_door(arguments, message, here, capsys):
         ("num_inference_frames=31", "`num_inference_frames` must be at most"),
         ("num_frames=31", "; 0 for all. Received: 31"),
         ("num_frames=-1", "`num_frames` must be at least 0"),
-        ("num_frames=7", "`num_decoded_frames` must be at most 7, for so"),
+        ("num_frames=7", "0 for all 30. A step decodes 8 frames. Received: 7"),
+        ("num_frames=4", "0 for all 30. A window needs 5 frames. Received: 4"),
         (
             "num_inference_frames=30",
             "of more than 30 frames. Received: 30; a lower "

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hgn_tf import optimizers
 from hgn_tf.cli import main
 from hgn_tf.experiments.hnn import config as settings
 from hgn_tf.experiments.hnn import measures, table, train
@@ -144,3 +145,16 @@ def test_unknown_names_are_refused():
         next(table.run(models=["hmm"]))
     with pytest.raises(ValueError, match="two_body must be one of"):
         settings.make_config("two_body", "hnn_rollout", 0)
+
+
+def test_published_rows_have_the_adam_that_was_published(truth):
+    found = {
+        task: settings.make_config(task, "hnn", 0).optimizer
+        for task in settings.TASKS
+    }
+    assert found.pop("pixel_pendulum_change") == "adam"
+    assert set(found.values()) == {"paper_adam"}
+    config = settings.make_config("mass_spring", "hnn", 0, **TINY)
+    model = settings.make_model(config, truth.rows["train"])
+    assert isinstance(model.optimizer, optimizers.PaperAdam)
+    assert model.optimizer.epsilon == 1e-8

@@ -716,3 +716,10 @@ def test_second_windows_need_longer_videos(arguments):
     with pytest.raises(ValueError, match=f"of more than {LENGTH} frames"):
         model.check_length(LENGTH)
     model.check_length(LENGTH + 1)
+
+
+def test_videos_must_be_as_long_as_a_window():
+    model = make_model(num_inference_frames=LENGTH, agreement=0.0)
+    with pytest.raises(ValueError, match=f"A window needs {LENGTH} frames"):
+        model.check_length(LENGTH - 1)
+    model.check_length(LENGTH)

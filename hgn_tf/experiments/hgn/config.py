@@ -252,9 +252,9 @@ BUDGETS: dict[str, _Settings] = {
     },
 }
 
-# With one degree of freedom a learned K leaves the energy open: it is bent in
-# a right motion, see docs/law_trials.md. One body that keeps its looks and
-# stays in the picture allows isometry.
+# With one degree of freedom a learned K leaves the energy open: the motion can
+# be right and the energy bent, see docs/law_trials.md. One body that keeps its
+# looks and stays in the picture allows isometry.
 _ONE_DEGREE: _Settings = {
     "learned_kinetic": False,
     "energy_activation": "sin",
@@ -272,13 +272,13 @@ OF_SYSTEM: dict[tuple[str, str], _Settings] = {
         "isometry": 0.0,
         "energy_activation": "softplus",
     },
-    # What presses other systems flat straightens this energy, see
-    # docs/law_trials.md.
+    # With one degree of freedom q needs one direction. Of two bodies this
+    # weight would make a line, see docs/law_trials.md.
     ("clean", "physics_pendulum"): {"low_rank": 0.3},
     ("conv", "physics_mass_spring"): _ONE_DEGREE,
     ("conv", "physics_pendulum"): _ONE_DEGREE,
-    # They are drawn after 500 steps. With agreement from step 200 on the frames
-    # stayed the mean image.
+    # Three bodies are drawn after 500 steps. With agreement from step 200 on
+    # the frames were still the mean image after 1,000.
     ("conv", "physics_three_body"): {
         "agreement_from": 1000,
         "agreement_to": 2000,
@@ -433,7 +433,7 @@ _Rows = dict[str, tuple[str, _Settings]]
 
 # The study of what brings a law.
 _FLAT_STUDY = {"num_steps": 3000}
-# A law, or none, shows after 1,000 steps: those take a fifth of an hour.
+# Of these two systems a law shows after 1,000 steps, a fifth of an hour.
 _CONV_STUDY = {"num_steps": 1000, "curriculum_steps": 500}
 ABLATION: _Rows = {
     "flat": ("flat", _FLAT_STUDY),
@@ -633,19 +633,16 @@ def check_config(config: Config, builder: data.Builder) -> None:
         else builder.info.splits["train"].num_examples
     }
     highest["num_frames"] = data.frames_per_video(builder, "train")
-    shown = config.num_frames or highest["num_frames"]
     if config.model == "hgn":
         highest["num_inference_frames"] = data.frames_per_video(builder)
-        highest["num_decoded_frames"] = shown
+        highest["num_decoded_frames"] = highest["num_frames"]
     for name, limit in highest.items():
         if getattr(config, name) > limit:
             # 0 for all: a budget may have asked for more than there are.
             hint = "; 0 for all" if name == "num_frames" else ""
-            cut = name == "num_decoded_frames" and config.num_frames
-            of = "`num_frames`" if cut else config.dataset
             raise ValueError(
                 f"`{name}` must be at most {limit}, for so many are in "
-                f"{of}{hint}. Received: {getattr(config, name)}."
+                f"{config.dataset}{hint}. Received: {getattr(config, name)}."
             )
     steps = min(config.steps_per_epoch, config.num_steps)
     if config.num_steps % steps:
@@ -663,7 +660,25 @@ def check_config(config: Config, builder: data.Builder) -> None:
     _optimizer(config)
     # The tolerance on data that are not there yet does not matter here.
     model = _put_together(config, builder, config.tolerance, 1.0)
-    model.check_length(shown)
+    _check_length(model, config, highest["num_frames"])
+
+
+def _check_length(model, config, frames):
+    """The model can train on the frames that it is shown."""
+    shown = config.num_frames or frames
+    try:
+        model.check_length(shown)
+        if config.model == "hgn" and config.num_decoded_frames > shown:
+            raise ValueError(
+                f"A step decodes {config.num_decoded_frames} frames. "
+                f"Received: {shown}."
+            )
+    except ValueError as error:
+        if not config.num_frames:
+            raise
+        raise ValueError(
+            f"`num_frames` is too low; 0 for all {frames}. {error}"
+        ) from None
 
 
 def _needs_separable(integrator):

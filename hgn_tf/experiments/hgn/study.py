@@ -95,7 +95,8 @@ STUDIES = {
         "frame after the thirtieth whose error passes 0.025 of the picture's "
         "square. SyMetric is 1 if R^2 of the true state is above 0.9 and Sym "
         "below 0.05. The two-form, pulled back, is 0 for a symplectic map of "
-        "the true states and 1 where there is none.",
+        "the true states and 1 where there is none. It is to be read with one "
+        "degree of freedom alone.",
         CLEAN,
         CLEAN_ROWS,
         (*_LAW, *beyond.SYMETRIC, "two_form_defect"),

@@ -125,9 +125,11 @@ _DEPARTURES = {
         "the energy open. The others have a learned K, softplus and no "
         "isometry.",
         "- Of three bodies the weights of agreement and positions grow in "
-        "between steps 1,000 and 2,000, of the others between 200 and 800.",
-        "- Agreement between windows, positions that a frame shows and a state "
-        "amid its window are not in the paper.",
+        "between steps 1,000 and 2,000. Those of the others, and of isometry, "
+        "grow between 200 and 800.",
+        "- Agreement between windows, positions that a frame shows, a state "
+        "amid its window, steps that change the picture evenly and energies "
+        "of sines are not in the paper.",
         _PIXEL_HNN,
     ),
 }

@@ -53,7 +53,8 @@ def train(
       beam_options: Options of Apache Beam, as of `data.prepare`; None for one
         process that makes the dataset.
       verbose: Verbosity of `model.fit`.
-      progress: Callable that gets lines on what validation compares with.
+      progress: Callable that gets lines on what validation compares with, and
+        on frames that stay the mean image.
       strategy: Strategy of the devices, see `replicas.make_strategy`; None for
         one device. It is no part of the run: a run may go on with another.
     Returns: The trained model, which is also in `model.keras`.
@@ -124,6 +125,9 @@ def train(
 
 def _watches(model, builder, held_out, truth, progress):
     """Callbacks on how a training goes; a line on what they compare with."""
+    drawn = held_out is not None and isinstance(model, HGN)
+    if truth is None and not drawn:
+        return ()
     image = data.mean_image(builder)
     watches = []
     if truth is not None:
@@ -133,8 +137,15 @@ def _watches(model, builder, held_out, truth, progress):
             "val_ measures of the mean image: "
             + ", ".join(f"{name} {x:.1f}" for name, x in yardsticks.items())
         )
-    if held_out is not None and isinstance(model, HGN):
-        watches.append(validation.StuckWatch(held_out, image, progress))
+    if drawn:
+        # Terms that a constant image satisfies.
+        remedy = (
+            "Higher `agreement_from` and `agreement_to` let frames be drawn "
+            "first."
+            if model.agreement or model.positions
+            else ""
+        )
+        watches.append(validation.StuckWatch(held_out, image, progress, remedy))
     return tuple(watches)
 
 

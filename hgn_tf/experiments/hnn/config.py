@@ -42,6 +42,8 @@ class Task:
       dataset: Name of the dataset, if it is not hnn_<task>.
       field_decay: Whether the decay is on the weights of the field as well, as
         published. Around an autoencoder it may hold H down.
+      optimizer: Key of _OPTIMIZERS. The published code has PyTorch's Adam,
+        which is that of its paper and not Keras's.
     """
 
     num_steps: int
@@ -55,8 +57,13 @@ class Task:
     window: int = 0
     dataset: str = ""
     field_decay: bool = True
+    optimizer: str = "paper_adam"
 
 
+_OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "paper_adam": optimizers.PaperAdam,
+}
 _ON_PIXELS = Task(10_000, 200, 1e-5, 4.95, 100, 1e-9, inner_steps=10)
 TASKS = {
     "mass_spring": Task(2000, 0, 1e-4, 20.0, 100, 1e-10, 1.09, window=20),
@@ -66,7 +73,10 @@ TASKS = {
     "three_body": Task(10_000, 600, 1e-4, 3.0, 500, 1e-9),
     PIXELS: _ON_PIXELS,
     "pixel_pendulum_change": dataclasses.replace(
-        _ON_PIXELS, dataset="hnn_pixel_pendulum/change", field_decay=False
+        _ON_PIXELS,
+        dataset="hnn_pixel_pendulum/change",
+        field_decay=False,
+        optimizer="adam",
     ),
 }
 
@@ -102,6 +112,7 @@ class Config:
       window: Steps of a training path; 0 matches derivatives.
       substeps: Leapfrog steps between two states of a path.
       start_iterations: Number of iterations that fit a start, see `HNN`.
+      optimizer: "paper_adam", as published, or "adam", Keras's.
     """
 
     task: str
@@ -116,6 +127,7 @@ class Config:
     window: int = 0
     substeps: int = 1
     start_iterations: int = 0
+    optimizer: str = "adam"  # what results of before had
 
 
 def make_config(task: str, model: str, seed: int, **changes) -> Config:
@@ -135,6 +147,7 @@ def make_config(task: str, model: str, seed: int, **changes) -> Config:
         "num_steps": settings.num_steps,
         "batch_size": settings.batch_size,
         "weight_decay": settings.weight_decay,
+        "optimizer": settings.optimizer,
     }
     if model == "hnn_rollout":
         row |= {**_ROLLOUT, "window": settings.window}
@@ -181,7 +194,7 @@ def make_model(
     # A pixel HNN has a loss of its own.
     loss = {} if on_pixels else {"loss": "mse"}
     model.compile(
-        optimizers.PaperAdam(rate),  # as in PyTorch, which was published
+        _OPTIMIZERS[config.optimizer](rate, epsilon=1e-8),
         **loss,
         jit_compile=not on_pixels,  # pays for the small networks
     )
