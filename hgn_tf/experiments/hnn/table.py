@@ -199,7 +199,8 @@ def format_tables(results: list[Result]) -> str:
             _measured(groups, _CORRECTED),
             *_pixels(groups),
             "## CPU-seconds of training",
-            "Theirs: the authors' code on two shared cores.",
+            "Theirs: the authors' code on two shared cores of another "
+            "machine, so the ratios are rough.",
             _costs(groups),
         ]
     )
