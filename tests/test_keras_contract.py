@@ -111,7 +111,7 @@ WHOLE = {
 # The posteriors of NHF, which refuses half precision.
 OF_DENSITIES = {"GaussianMomentum", "FlowMomentum"}
 # They are called by their models alone.
-WITHOUT_A_CALL = {"Geco", "Muon", "StackedHamiltonian"}
+WITHOUT_A_CALL = {"Geco", "Muon", "PaperAdam", "StackedHamiltonian"}
 
 
 def flat_hgn(**kwargs):
@@ -180,6 +180,7 @@ def test_configuration_of_a_layer_is_whole(name):
     others = {
         "Geco": lambda: losses.Geco(0.5, rate=0.1),
         "Muon": lambda: optimizers.Muon(0.01, momentum=0.9, rms=0.3),
+        "PaperAdam": lambda: optimizers.PaperAdam(0.01, epsilon=1e-6),
         "StackedHamiltonian": lambda: StackedHamiltonian(
             networks.SeparableHamiltonian(energy(), energy()), 3
         ),
