@@ -215,7 +215,13 @@ def read_json(path: str | os.PathLike) -> dict:
 
     Raises: ValueError: if it holds something else, or no JSON.
     """
-    return dict(json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
+    value = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"A JSON file of ours must hold a dictionary. Received: {path}, "
+            f"with a {type(value).__name__}."
+        )
+    return value
 
 
 def write_arrays(

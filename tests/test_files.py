@@ -99,9 +99,10 @@ def test_json_and_arrays_come_back_and_nan_as_null(tmp_path):
 
 
 def test_json_that_is_no_dictionary_is_refused(tmp_path):
-    (tmp_path / "x.json").write_text("3")
-    with pytest.raises((TypeError, ValueError)):
-        files.read_json(tmp_path / "x.json")
+    for text, kind in (("3", "int"), ("[]", "list"), ('[["a", 1]]', "list")):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(ValueError, match=f"a dictionary.*x.json.* {kind}"):
+            files.read_json(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,16 @@ def test_what_is_not_known_is_left_out(phases, truth):
     assert validation.law_measures(Swing(phases), short) == {}
 
 
+def test_frames_that_were_seen_are_not_far(phases, truth):
+    """A long window of recorded videos has a 31st frame too."""
+    recorded = validation.recorded_truth(truth.video, 34)
+    assert recorded.video.shape[1] == 34
+    found = validation.law_measures(Swing(phases), recorded)
+    assert list(found) == ["backward_mse_e4", "directions"]
+    image = np.full((1, 1, 1), 0.25)
+    assert list(validation.yardsticks(recorded, image)) == ["backward_mse_e4"]
+
+
 def test_yardsticks_are_of_the_same_frames(phases, truth):
     image = np.full((1, 1, 1), 0.25)
     found = validation.yardsticks(truth, image)

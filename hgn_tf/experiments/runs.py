@@ -89,27 +89,33 @@ class Run(NamedTuple):
 
 
 def list_runs(
-    rows: Mapping[str, Iterable[str]],
+    rows: Mapping[str, Sequence[str]],
     num_seeds: int,
     make_config: Callable[[str, str, int], Any],
+    asked: Iterable[str] | None = None,
 ) -> list[Run]:
     """The runs of a table, all runs of a seed before those of the next.
 
     Args:
-      rows: Group -> models.
+      rows: Group -> models that it has.
       num_seeds: Seeds 0 .. num_seeds - 1.
       make_config: Callable (group, model, seed) -> settings.
-    Raises: ValueError: if there is no seed.
+      asked: Models to run, in any order; None for all.
+    Raises: ValueError: if there is no seed, or no group has a model asked for.
     """
     if num_seeds < 1:
         raise ValueError(
             f"There must be a seed at least. Received: {num_seeds} seeds."
         )
+    known = dict.fromkeys(model for models in rows.values() for model in models)
+    asked = known if asked is None else list(asked)
+    check_names(f"models of {list(rows)}", asked, known)
     return [
         Run(group, model, make_config(group, model, seed))
         for seed in range(num_seeds)
         for group, models in rows.items()
         for model in models
+        if model in asked
     ]
 
 
@@ -118,6 +124,8 @@ def run_table(
     make: Callable[[Run, pathlib.Path], Result],
     results_dir: pathlib.Path,
     runs_dir: pathlib.Path,
+    varying: Sequence[str] = ("seed",),
+    by_dataset: Sequence[str] = (),
 ) -> Iterator[Result]:
     """Yields the result of each run, made now or found.
 
@@ -129,8 +137,12 @@ def run_table(
       make: Callable (run, its folder) -> its result.
       results_dir: Folder of the JSON files.
       runs_dir: Folder of the runs' folders.
+      varying: As in `read_results`.
+      by_dataset: As in `read_results`.
+    Raises: ValueError: as `check_results`, before the first run is made.
     """
-    files.check_folder(results_dir)
+    runs = list(runs)
+    check_results(runs, results_dir, varying, by_dataset)
     for run in runs:
         path = results_dir / f"{run.name}.json"
         if find_result(path, run.config) is None:
@@ -138,6 +150,78 @@ def run_table(
             results_dir.mkdir(parents=True, exist_ok=True)
             result.write(path)
         yield read_result(path)
+
+
+def check_results(
+    runs: Sequence[Run],
+    results_dir: pathlib.Path,
+    varying: Sequence[str] = ("seed",),
+    by_dataset: Sequence[str] = (),
+) -> None:
+    """Results can be written, and will be of the settings of those that stay.
+
+    Args:
+      runs: The runs that are to be made or found.
+      results_dir: Folder of the JSON files.
+      varying: As in `read_results`.
+      by_dataset: As in `read_results`.
+    Raises:
+      ValueError: if a result that no run replaces has other settings.
+      NotADirectoryError, PermissionError: if the folder cannot be used.
+    """
+    files.check_folder(results_dir)
+    if not runs:
+        return
+    rows = {run.name: (run.model, as_json(run.config)) for run in runs}
+    known = _defaults(type(runs[0].config))
+    for path in sorted(results_dir.glob("*.json")):
+        if path.stem not in rows:
+            result = read_result(path)
+            rows[path.stem] = result.model, known | result.config
+    _check_rows(rows, results_dir, varying, by_dataset)
+
+
+def check_drawable(
+    runs: Iterable[Run],
+    results_dir: pathlib.Path,
+    runs_dir: pathlib.Path,
+    last: str,
+) -> None:
+    """Figures can be drawn from the folders of runs: to be asked before work.
+
+    A run without a result is made, and leaves its folder.
+
+    Args:
+      runs: The runs that are drawn.
+      results_dir: Folder of the JSON files.
+      runs_dir: Folder of the runs' folders.
+      last: The last file that a run writes into its folder.
+    Raises: ValueError: if a result is there and the folder is not, as where
+      the result alone was copied, or if the folder is of other settings.
+    """
+
+    def is_whole(run):
+        folder = runs_dir / run.name
+        try:
+            there = read_config(folder, type(run.config))
+        except ValueError:
+            return False
+        same = as_json(there) == as_json(run.config)
+        return same and (folder / last).exists()
+
+    missing = [
+        str(runs_dir / run.name)
+        for run in runs
+        if find_result(results_dir / f"{run.name}.json", run.config)
+        and not is_whole(run)
+    ]
+    if missing:
+        raise ValueError(
+            "Figures are drawn from the folders of runs, which must be there "
+            f"and of the results' settings. Missing: {missing}. Name the "
+            "models that are there, or remove the results of the others, and "
+            "they are trained again."
+        )
 
 
 def read_result(path: pathlib.Path) -> Result:
@@ -176,33 +260,51 @@ def read_results(
       by_dataset: Settings that differ from dataset to dataset, and within none.
     Raises: ValueError: if the runs of a row differ in another one.
     """
-    known = {
+    known = _defaults(kind)
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        result = read_result(path)
+        config = known | result.config
+        found[path.stem] = dataclasses.replace(result, config=config)
+    rows = {name: (each.model, each.config) for name, each in found.items()}
+    _check_rows(rows, folder, varying, by_dataset)
+    return list(found.values())
+
+
+def _defaults(kind):
+    return {
         field.name: field.default
         for field in dataclasses.fields(kind)
         if field.default is not dataclasses.MISSING
     }
-    found = [
-        dataclasses.replace(result, config=known | result.config)
-        for result in map(read_result, sorted(folder.glob("*.json")))
-    ]
+
+
+def _check_rows(rows, folder, varying, by_dataset):
+    """Results of a row have the same settings; name -> (model, settings)."""
     within = dict.fromkeys(varying)
     across = within | dict.fromkeys(by_dataset)
-    firsts: dict[tuple, Result] = {}
-    for result in found:
-        rows: list[tuple[tuple, dict]]
-        rows = [((result.model, result.dataset), within)]
+    firsts: dict[str, str] = {}
+    for name, (model, config) in rows.items():
+        row, _, _ = name.rpartition("-")
+        kinds = [(row, within)]
         if "dataset" in within:
-            rows.append(((result.model,), across))
-        for row, free in rows:
-            first = firsts.setdefault(row, result)
-            if first.config | free != result.config | free:
+            kinds.append((f"all of {model}", across))
+        for kind, free in kinds:
+            first = firsts.setdefault(kind, name)
+            there = rows[first][1]
+            differing = [
+                setting
+                for setting in config
+                if setting not in free
+                and config[setting] != there.get(setting, config)
+            ]
+            if differing:
                 raise ValueError(
                     "The results of a model must have the same settings. "
-                    f"Received: {result.model} of {first.dataset}, seed "
-                    f"{first.seed}, and of {result.dataset}, seed "
-                    f"{result.seed}, in {folder}. Remove one."
+                    f"Received: {first} and {name} in {folder}, whose "
+                    f"{differing} differ. Remove one, or choose another folder "
+                    "(--results)."
                 )
-    return found
 
 
 def find_result(path: pathlib.Path, config: Any) -> Result | None:

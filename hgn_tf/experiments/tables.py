@@ -59,6 +59,11 @@ def titles(names: Sequence[str], metrics: Mapping[str, Metric]) -> list[str]:
     return [metrics[name].title for name in names]
 
 
+def spell(number: float | None, form: str) -> str:
+    """A measure in words: one that was not finite has no number."""
+    return "none" if number is None else format(number, form)
+
+
 def _one_digit(x, form):
     """One significant digit, in the notation of the mean beside it."""
     text = f"{x:.0e}"

@@ -752,16 +752,12 @@ class HGN(GuardedVideoModel):
         Raises: ValueError: if a window or a term of the loss needs more.
         """
         elsewhere = self.agreement or self.anchor == "random"
-        # A window is as long as what is inferred from, if not told.
-        remedy = "a lower `shortest_window`" + (
-            "" if self.shortest_window else " or `num_inference_frames`"
-        )
-        if num_frames < self._shortest:
-            raise ValueError(
-                f"A window needs {self._shortest} frames. Received: "
-                f"{num_frames}; {remedy} needs fewer."
-            )
+        videos.check_num_frames(num_frames, self._shortest)
         if elsewhere and num_frames == self._shortest:
+            # A window is as long as what is inferred from, if not told.
+            remedy = "a lower `shortest_window`" + (
+                "" if self.shortest_window else " or `num_inference_frames`"
+            )
             raise ValueError(
                 "Windows at other times, of `agreement` and a random `anchor`, "
                 f"need videos of more than {self._shortest} frames. Received: "

@@ -369,6 +369,18 @@ def check_frames(
     return video
 
 
+def check_num_frames(num_frames: int, needed: int) -> None:
+    """Checks that videos have the frames that a state is inferred from.
+
+    Raises: ValueError: if they have fewer.
+    """
+    if num_frames < needed:
+        raise ValueError(
+            f"The model infers from {needed} frames. Received: videos of "
+            f"{num_frames}."
+        )
+
+
 def _check_dtype(dtype):
     if dtype != tf.uint8 and not dtype.is_floating:
         raise TypeError(
@@ -395,11 +407,7 @@ def _check_spec(shape, dtype, num_inference_frames, frame_shape):
         raise ValueError(
             f"`x` must have a video and a pixel at least. Received: {shape}."
         )
-    if frames < num_inference_frames:
-        raise ValueError(
-            f"The model infers from {num_inference_frames} frames. Received: "
-            f"videos of {frames}."
-        )
+    check_num_frames(frames, num_inference_frames)
     if frame_shape and tuple(shape[2:]) != tuple(frame_shape):
         raise ValueError(
             f"The model was built for frames {tuple(frame_shape)}. Received: "

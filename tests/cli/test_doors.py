@@ -86,7 +86,11 @@ def check_door(arguments, message, here, capsys):
         ("num_frames=31", "; 0 for all. Received: 31"),
         ("num_frames=-1", "`num_frames` must be at least 0"),
         ("num_frames=7", "0 for all 30. A step decodes 8 frames. Received: 7"),
-        ("num_frames=4", "0 for all 30. A window needs 5 frames. Received: 4"),
+        (
+            "num_frames=4",
+            "0 for all 30. The model infers from 5 frames. Received: videos "
+            "of 4",
+        ),
         (
             "num_inference_frames=30",
             "of more than 30 frames. Received: 30; a lower "
@@ -181,7 +185,7 @@ def test_a_study_takes_no_results_of_several_settings(
     write_result(here / "results" / "ablation", "neither-0")
     write_result(here / "results" / "ablation", "neither-1", num_steps=7)
     monkeypatch.setattr(cli.hgn.study, "list_study", lambda *_: [])
-    message = "must have the same settings. Received: neither of"
+    message = "must have the same settings. Received: pendulum-neither-0"
     check_door(["table", "hgn", "--study"], message, here, capsys)
 
 

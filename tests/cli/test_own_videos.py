@@ -62,6 +62,24 @@ def builder(clips, data_dir):
     )
 
 
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--budget", "flatt"], "`budget` must be one of"),
+        (["--set", "num_steps=0"], "`num_steps` must be at least"),
+        (["--set", "num_step=1"], "A setting must be one of"),
+        (["--seed", "-1"], "`seed` must be from 0"),
+        (["--budget", "objects"], "two numbers for each. Received: none"),
+    ],
+)
+def test_settings_are_refused_before_videos_are_read(
+    more, message, options, monkeypatch, capsys
+):
+    monkeypatch.setattr(data, "open_videos", None)  # would fail if called
+    assert main(["train", *options, *more]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_inspect_says_what_is_there_and_draws_it(
     options, tmp_path, capsys, clips
 ):

@@ -6,6 +6,7 @@ from hgn_tf import presets
 from hgn_tf.cli import main
 from hgn_tf.experiments.hgn import beyond
 from hgn_tf.experiments.hgn.beyond import CONTROLS, METRICS
+from hgn_tf.experiments.hgn.config import make_config
 
 
 def test_controls_stand_once_for_each_system():
@@ -67,6 +68,55 @@ def test_two_rows_of_one_name_are_refused(monkeypatch):
     monkeypatch.setattr(beyond, "_describe", described.get)
     with pytest.raises(ValueError, match="a name of its own.*b/run and a/run"):
         beyond.list_rows(["a/run", "b/run"])
+
+
+def describe(monkeypatch, datasets):
+    described = {
+        source: (f"physics_{dataset}", "one")
+        for source, dataset in datasets.items()
+    }
+    monkeypatch.setattr(beyond, "_describe", described.__getitem__)
+
+
+def test_two_configs_of_a_system_are_no_table(tmp_path, measured, monkeypatch):
+    describe(monkeypatch, {"a": "pendulum/long", "b": "pendulum/long_clean"})
+    message = "one config.*pendulum/long and .*pendulum/long_clean"
+    with pytest.raises(ValueError, match=message):
+        beyond.make_beyond(["a", "b"], tmp_path)
+    beyond.make_beyond(["b"], tmp_path)
+    with pytest.raises(ValueError, match=message):
+        beyond.make_beyond(["a"], tmp_path)
+    assert measured == [*CONTROLS, "b"]
+
+
+def test_a_fifth_system_has_its_part(tmp_path, measured, monkeypatch):
+    describe(monkeypatch, {"a": "double_pendulum/long", "b": "pendulum/long"})
+    text = beyond.make_beyond(["a", "b"], tmp_path)
+    parts = [line for line in text.splitlines() if line.startswith("### ")]
+    assert parts[:2] == ["### pendulum", "### double_pendulum"]
+
+
+def test_what_cannot_be_judged_is_refused(monkeypatch):
+    describe(monkeypatch, {"runs/data": "pendulum/long"})
+    with pytest.raises(ValueError, match="named as a control.*runs/data"):
+        beyond.list_rows(["runs/data"])
+    monkeypatch.setattr(beyond, "_describe", lambda _: ("video_folder/x", "y"))
+    with pytest.raises(ValueError, match="recorded videos lack.*own"):
+        beyond.list_rows(["own"])
+
+
+def test_a_row_of_a_run_tells_one_training_from_another(tmp_path, monkeypatch):
+    config = make_config("physics_pendulum/small", "flat")
+    model = object.__new__(beyond.HGN)
+    monkeypatch.setattr(beyond.train, "load", lambda _: (config, model))
+    stamps = []
+    for weights in (b"one", b"two", b"one"):
+        (tmp_path / "model.keras").write_bytes(weights)
+        stamps.append(beyond._describe(str(tmp_path))[1])
+    assert stamps[0] == stamps[2] != stamps[1]
+    monkeypatch.setattr(beyond.train, "load", lambda _: (config, "no HGN"))
+    with pytest.raises(ValueError, match="drawn by an HGN.*a str"):
+        beyond._describe(str(tmp_path))
 
 
 @pytest.mark.slow

@@ -63,6 +63,31 @@ def trained(monkeypatch):
     return names
 
 
+def test_a_model_of_one_energy_stops_no_study(trained, tmp_path, monkeypatch):
+    """Its R^2 is not a number, and None once it is read again."""
+    evaluate = study.train.evaluate
+
+    def still(*args, **options):
+        result = evaluate(*args, **options)
+        metrics = {**result.metrics, "energy_r2": float("nan")}
+        return dataclasses.replace(result, metrics=metrics)
+
+    monkeypatch.setattr(study.train, "evaluate", still)
+    lines = []
+    for _ in range(2):
+        study.make_study(
+            "ablation",
+            ["pendulum"],
+            1,
+            ["flat"],
+            tmp_path,
+            runs_dir=tmp_path / "runs",
+            progress=lines.append,
+        )
+    assert all("R^2 none, backward" in line for line in lines)
+    assert trained == ["pendulum-flat-0"]
+
+
 @pytest.mark.parametrize(
     "name, system",
     [(name, system) for name in STUDIES for system in STUDIES[name].rows],

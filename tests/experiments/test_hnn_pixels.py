@@ -147,7 +147,9 @@ def test_run_has_the_measures_of_pixels(any_run, truth, tmp_path, monkeypatch):
     assert "## On pixels" in text
     assert f"({table.PAPER[PIXELS][name][2]:.2e})" in text
     monkeypatch.setattr(figures.truths, "load_truth", lambda *args: truth)
-    files = figures.write_figures(PIXELS, folder.parent, tmp_path)
+    files = figures.write_figures(
+        PIXELS, folder.parent, tmp_path, models=[name]
+    )
     assert tmp_path / f"{PIXELS}-phase-{name}.png" in files
 
 

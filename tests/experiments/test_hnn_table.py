@@ -108,6 +108,29 @@ def test_run_goes_end_to_end_and_is_not_done_again(
     monkeypatch.setattr(train, "train_and_score", None)  # would fail if called
     again = table.make_tables(*row, runs_dir=folder)
     assert again == first == (tmp_path / "hnn_table.md").read_text("utf-8")
+    picture = tmp_path / "hnn_table/mass_spring-energy.png"
+    drawn = picture.read_bytes()
+    for runs_dir in (tmp_path / "nowhere", folder):  # the second is damaged
+        (folder / f"mass_spring-{model}-0/config.json").write_text("{}")
+        with pytest.raises(ValueError, match="which must be there.*Missing"):
+            table.make_tables(*row, runs_dir=runs_dir, figures=True)
+    assert picture.read_bytes() == drawn
+
+
+def test_a_new_training_takes_the_old_model_away(truth, tmp_path, monkeypatch):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    def config(seed):
+        return settings.make_config("mass_spring", "baseline", seed, **TINY)
+
+    train.train_and_score(config(0), truth, tmp_path)
+    assert train.load(tmp_path)[0].seed == 0
+    monkeypatch.setattr(train.runs, "save_model", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train.train_and_score(config(1), truth, tmp_path)
+    with pytest.raises(ValueError, match="trained to its end"):
+        train.load(tmp_path)
 
 
 def test_every_measure_is_a_number_and_has_a_title(truth, tmp_path):
@@ -143,6 +166,8 @@ def test_unknown_names_are_refused():
         next(table.run(tasks=["mass_sprung"]))
     with pytest.raises(ValueError, match="`models` must be of.*'hmm'"):
         next(table.run(models=["hmm"]))
+    with pytest.raises(ValueError, match=r"models of \['two_body'\]` must be"):
+        next(table.run(["two_body"], models=["hnn_rollout"]))
     with pytest.raises(ValueError, match="two_body must be one of"):
         settings.make_config("two_body", "hnn_rollout", 0)
 

@@ -257,6 +257,38 @@ def test_tables_have_the_rows_that_were_asked_for():
     assert studied == set(STUDY)
 
 
+def test_rows_that_no_table_has_are_refused():
+    for table_name, density, model, message in (
+        ("nhf_study", "rings", None, "`densities` must be of"),
+        ("nhf_table", "rings", "nhf_fixed_kinetic", "models of"),
+        ("nhf_table", "ring", None, "`densities` must be of"),
+    ):
+        models = [model] if model else None
+        with pytest.raises(ValueError, match=message):
+            table.list_runs([density], 1, models, table_name)
+
+
+def test_another_density_has_a_column_after_those_of_the_table():
+    rows = table.list_runs(["pinwheel", "rings"], 1, ["realnvp"], "nhf_table")
+    results = [
+        runs.Result(
+            experiment="nhf_table",
+            model=row.model,
+            dataset=row.group,
+            seed=0,
+            budget="paper",
+            metrics=dict.fromkeys(measures.METRICS, 0.5),
+            config=runs.as_json(row.config),
+            commit=None,
+            wall_seconds=0.0,
+            cpu_seconds=0.0,
+            peak_memory_mb=0.0,
+        )
+        for row in rows
+    ]
+    assert "| model | rings | pinwheel |" in table.format_tables(results)
+
+
 def test_a_row_may_differ_for_a_density():
     row = VARIANTS["nhf_fixed_kinetic"]
     assert row.settings_for("two_gaussians") == row.settings

@@ -137,6 +137,12 @@ def test_a_table_makes_what_it_lacks(tmp_path):
     assert [result.model for result in first] == ["x", "y", "x"]
     assert run_all(2)[:3] == first
     assert made[3:] == ["a-x-1", "a-y-1", "b-x-1"]
+    # Seed 1 would stay, of other settings: that is said before a run is made.
+    with pytest.raises(
+        ValueError, match=r"a-x-0 and a-x-1.*\['units'\] differ"
+    ):
+        run_all(1, units=(5,))
+    assert len(made) == 6
     run_all(2, units=(5,))
     assert len(made) == 12
 
@@ -155,6 +161,11 @@ def test_a_result_is_of_the_settings_that_it_was_made_with(tmp_path):
 def test_a_table_needs_a_seed_and_known_names():
     with pytest.raises(ValueError, match="a seed.*Received: 0 seeds"):
         runs.list_runs({"a": ["x"]}, 0, Settings)
+    rows = {"a": ["x", "y"], "b": ["x"]}
+    found = runs.list_runs(rows, 1, lambda _, __, seed: Settings(seed), ["y"])
+    assert [run.name for run in found] == ["a-y-0"]
+    with pytest.raises(ValueError, match=r"models of \['b'\]` must be of"):
+        runs.list_runs({"b": ["x"]}, 1, Settings, ["y"])
     with pytest.raises(ValueError, match=r"`rows` must be of \['x'\].*\['y'\]"):
         runs.check_names("rows", ["x", "y"], {"x": 1})
 

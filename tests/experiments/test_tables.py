@@ -9,6 +9,11 @@ from hgn_tf.experiments import tables
 from hgn_tf.experiments.runs import Result
 
 
+def test_a_measure_that_was_not_finite_is_spelt():
+    assert tables.spell(0.1234, ".2f") == "0.12"
+    assert tables.spell(None, ".2f") == "none"
+
+
 def results(*values, name="error"):
     return [
         Result(

@@ -720,6 +720,6 @@ def test_second_windows_need_longer_videos(arguments):
 
 def test_videos_must_be_as_long_as_a_window():
     model = make_model(num_inference_frames=LENGTH, agreement=0.0)
-    with pytest.raises(ValueError, match=f"A window needs {LENGTH} frames"):
+    with pytest.raises(ValueError, match=f"infers from {LENGTH} frames"):
         model.check_length(LENGTH - 1)
     model.check_length(LENGTH)

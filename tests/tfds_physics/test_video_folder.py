@@ -552,6 +552,49 @@ def test_bad_files_are_left_out_if_asked_for(tmp_path, data_dir):
         prepare(tmp_path, overlap=0)
 
 
+def test_a_rate_that_is_given_counts_for_all_files(tmp_path, data_dir):
+    write_some(tmp_path, 2)  # which say no rate
+    for index, rate in enumerate((10, 10, 25)):
+        video = make_frames(start=index)
+        np.savez(tmp_path / f"said{index}.npz", video=video, fps=rate)
+    with pytest.raises(ValueError, match="per second, most have"):
+        VideoFolder(tmp_path, data_dir=data_dir, **SETTINGS)
+    builder = VideoFolder(tmp_path, data_dir=data_dir, fps=20.0, **SETTINGS)
+    assert not builder.problems
+    assert len(builder._recordings) == 5
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def alter(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "what, damage, message",
+    [
+        ({"fps": FPS}, cut, "not a zip file"),
+        ({"fps": FPS}, alter, "Bad CRC-32"),
+        ({"dt": 0.0}, None, "its dt must be one number above 0; it is 0.0"),
+        ({"fps": -5.0}, None, "its fps must be one number above 0; it is -5.0"),
+        ({"fps": [1, 2]}, None, "it is [1, 2]"),
+    ],
+)
+def test_an_odd_array_is_a_bad_file(what, damage, message, tmp_path, data_dir):
+    write_some(tmp_path, 4)
+    np.savez(tmp_path / "odd.npz", video=make_frames(), **what)
+    if damage:
+        damage(tmp_path / "odd.npz")
+    builder = VideoFolder(
+        tmp_path, data_dir=data_dir, fps=FPS, skip_bad=True, **SETTINGS
+    )
+    assert message in builder.problems["odd.npz"]
+
+
 def test_without_pyav_videos_say_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "x.mp4").write_text("x")
     monkeypatch.setitem(__import__("sys").modules, "av", None)

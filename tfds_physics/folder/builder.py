@@ -130,7 +130,7 @@ class VideoFolder(  # type: ignore[call-arg]
                 f"videos. Received: {os.fspath(data_dir)!r}."
             )
         self.skip_bad = skip_bad
-        listing = recordings.list_recordings(self.path)
+        listing = recordings.list_recordings(self.path, fps is not None)
         self.others = listing.others
         self.problems = listing.problems
         self._recordings = listing.recordings

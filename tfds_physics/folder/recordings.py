@@ -10,6 +10,8 @@ import dataclasses
 import hashlib
 import pathlib
 import re
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -26,6 +28,15 @@ _GIF_SECONDS = 0.1
 # Frame rates that differ by less are one.
 _SAME_RATE = 0.02
 _CHUNK = 2**20
+# What damaged files lead to.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class BadRecording(Exception):
@@ -68,7 +79,7 @@ class Listing:
     others: list[str]
 
 
-def list_recordings(path: pathlib.Path) -> Listing:
+def list_recordings(path: pathlib.Path, rate_given: bool = False) -> Listing:
     """Looks at a file, or at all files below a folder.
 
     The pictures that lie in one folder are the frames of one recording, in
@@ -76,6 +87,8 @@ def list_recordings(path: pathlib.Path) -> Listing:
 
     Args:
       path: File or folder.
+      rate_given: bool. Whether what the files say of their frame rate does not
+        count.
     Returns: Listing. A file that differs from most in size or frame rate is
       a problem.
     """
@@ -92,14 +105,15 @@ def list_recordings(path: pathlib.Path) -> Listing:
         lambda size, usual: size == usual,
         lambda size, usual: f"frames of {_by(size)}, most have {_by(usual)}",
     )
-    _leave_out(
-        listing,
-        lambda one: one.fps or 0.0,
-        lambda rate, usual: abs(rate - usual) <= _SAME_RATE * usual,
-        lambda rate, usual: (
-            f"{rate:g} frames per second, most have {usual:g} (0: not said)"
-        ),
-    )
+    if not rate_given:
+        _leave_out(
+            listing,
+            lambda one: one.fps or 0.0,
+            lambda rate, usual: abs(rate - usual) <= _SAME_RATE * usual,
+            lambda rate, usual: (
+                f"{rate:g} frames per second, most have {usual:g} (0: not said)"
+            ),
+        )
     return listing
 
 
@@ -203,7 +217,7 @@ def _probe(name, paths) -> list[Recording]:
             with PIL.Image.open(paths[0]) as image:
                 fps = 1 / _gif_seconds(image)
         first = next(_decode(one), None)
-    except (OSError, ValueError) as error:
+    except _UNREADABLE as error:
         raise BadRecording(_said(error)) from error
     if first is None:
         raise BadRecording("no frame in it")
@@ -245,10 +259,9 @@ def _load_array(path):
     if not isinstance(loaded, np.ndarray):
         with loaded:
             arrays = {key: loaded[key] for key in loaded.files}
-        if "fps" in arrays:
-            fps = float(arrays["fps"])
-        elif "dt" in arrays:
-            fps = 1 / float(arrays["dt"])
+        for name in ("fps", "dt"):
+            if fps is None and name in arrays:
+                fps = _rate(name, arrays[name])
         videos = {k: x for k, x in arrays.items() if x.ndim >= 3}
         if len(videos) != 1:
             raise BadRecording(
@@ -271,6 +284,15 @@ def _load_array(path):
     return loaded, fps
 
 
+def _rate(name, number):
+    """Frames per second of an array's `fps` or `dt`."""
+    if number.size != 1 or not 0 < float(number.item()) < np.inf:
+        raise BadRecording(
+            f"its {name} must be one number above 0; it is {number.tolist()}"
+        )
+    return float(number.item()) ** (1 if name == "fps" else -1)
+
+
 def _decode(recording) -> Iterator[np.ndarray]:
     """Frames uint8, [height, width] or [height, width, 3]."""
     suffix = recording.paths[0].suffix.lower()
@@ -282,7 +304,7 @@ def _decode(recording) -> Iterator[np.ndarray]:
     }
     try:
         yield from kinds[suffix](recording)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except _UNREADABLE as error:
         raise BadRecording(_said(error)) from error
 
 

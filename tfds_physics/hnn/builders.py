@@ -76,7 +76,9 @@ class StateRows(  # type: ignore[call-arg]
     BUILDER_CONFIGS: ClassVar[list[StateConfig]] = [
         StateConfig(name="paper", description="The published draw."),
         StateConfig(
-            name="clean", noise=0.0, description="As `paper`, without noise."
+            name="clean",
+            noise=0.0,
+            description="As `paper`, without noise; another draw of starts.",
         ),
         StateConfig(
             name="tiny",

@@ -6,6 +6,7 @@ their seeds, so no dataset is needed either.
 """
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -142,11 +143,13 @@ def make_beyond(
       progress: Called with a line after each row.
       **changes: Settings of Config for all rows.
     Returns: the table as Markdown.
-    Raises: ValueError: if a source is neither, or two rows would have one
-      name.
+    Raises: ValueError: if a source is neither, or no HGN of simulated videos;
+      if two rows would have one name, or two configs of a system one table.
     """
     folder = results_dir / _NAME
     rows = list_rows(sources, **changes)
+    there = [result.dataset for result in read_results(folder)]
+    _check_configs([*(row.config.dataset for row in rows), *there], folder)
 
     def make(run, _):
         measures, costs = measure(run.config, folder / f"{run.name}.png")
@@ -162,7 +165,7 @@ def make_beyond(
             **costs,
         )
 
-    for result in runs.run_table(rows, make, folder, folder):
+    for result in runs.run_table(rows, make, folder, folder, _VARYING):
         of_priors = {
             name: result.metrics.get(f"{name}_frames") for name in SOURCES
         }
@@ -181,11 +184,19 @@ def list_rows(sources: Sequence[str] | None, **changes) -> list[runs.Run]:
     """The rows of a table, controls first; as in `make_beyond`."""
     rows: dict[str, runs.Run] = {}
     runs.check_settings(changes, Config)
-    for source in sources or presets.list_presets():
-        dataset, stamp = _describe(source)
-        system = dataset.partition("/")[0].removeprefix("physics_")
-        for name in (*CONTROLS, pathlib.Path(source).name):
-            own = (source, stamp) if name not in CONTROLS else (name, "")
+    sources = sources or presets.list_presets()
+    described = {source: _describe(source) for source in sources}
+    _check_configs(dataset for dataset, _ in described.values())
+    for source, (dataset, stamp) in described.items():
+        family = dataset.partition("/")[0]
+        if family not in data.DATASETS:
+            raise ValueError(
+                "Motions are judged by the true renderer and equations, which "
+                f"recorded videos lack. Received: {source}, a run on {dataset}."
+            )
+        system, own_name = family.removeprefix("physics_"), _name_of(source)
+        for name in (*CONTROLS, own_name):
+            own = (source, stamp) if name == own_name else (name, "")
             config = Config(own[0], dataset, own[1], **changes)
             row = runs.Run(system, name, config)
             if rows.setdefault(row.name, row) != row:
@@ -196,13 +207,45 @@ def list_rows(sources: Sequence[str] | None, **changes) -> list[runs.Run]:
     return list(rows.values())
 
 
+def _name_of(source):
+    name = pathlib.Path(source).name
+    if name in CONTROLS:
+        raise ValueError(
+            f"A row must not be named as a control, one of {list(CONTROLS)}. "
+            f"Received: {source}; rename the folder."
+        )
+    return name
+
+
 def _describe(source):
     """Dataset of a source, and what tells its training from another."""
     if source in presets.list_presets():
         card = presets.card(source)
         return card["dataset"], f"{card['budget']}, {card['commit']}"
-    config, _ = train.load(pathlib.Path(source))
-    return config.dataset, f"{config.budget}, seed {config.seed}"
+    folder = pathlib.Path(source)
+    config, model = train.load(folder)
+    if not isinstance(model, HGN):
+        raise ValueError(
+            "New motions are drawn by an HGN. Received: "
+            f"{source}, a {type(model).__name__}."
+        )
+    weights = hashlib.sha256((folder / "model.keras").read_bytes())
+    stamp = f"{config.budget}, seed {config.seed}, {weights.hexdigest()[:12]}"
+    return config.dataset, stamp
+
+
+def _check_configs(datasets, folder=None):
+    """A system has one config in a table: its controls are of that one."""
+    first: dict[str, str] = {}
+    for dataset in datasets:
+        system = dataset.partition("/")[0]
+        if first.setdefault(system, dataset) != dataset:
+            raise ValueError(
+                "The rows of a system must be of one config, as its controls "
+                f"are. Received: {first[system]} and {dataset}"
+                + (f", in {folder}" if folder else "")
+                + "; choose another folder (--results)."
+            )
 
 
 def measure(
@@ -214,7 +257,6 @@ def measure(
       config: Settings of the row.
       picture: Place of the picture of samples. Frames far on, under the truth,
         go to the same name with "-far".
-    Raises: ValueError: if the source is no HGN.
     """
     recipe = data.get_builder(config.dataset).recipe
     some = data.make_trajectories(recipe, "train", range(400))
@@ -227,11 +269,6 @@ def measure(
         found = motions.judge(recipe, video, some.energy, recipe.dt)
         return {f"inferred_{k}": x for k, x in found.items()}, no_cost
     model, costs = _load(config.source)
-    if not isinstance(model, HGN):
-        raise ValueError(
-            "New motions are drawn by an HGN. Received: "
-            f"{config.source}, a {type(model).__name__}."
-        )
     if model.prior is None:
         fitted = data.make_trajectories(
             recipe, "train", range(config.num_fitted)
@@ -444,11 +481,18 @@ def format_beyond(results: Sequence[Result]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _systems(groups):
+    """The paper's systems first, then others that are there."""
+    there = dict.fromkeys(system for system, _ in groups)
+    known = [system for system in SYSTEMS if system in there]
+    return list(dict.fromkeys([*known, *there]))
+
+
 def _models(groups):
     """(system, model, results) of the rows that are no controls."""
     return [
         (system, model, groups[of, model])
-        for system in SYSTEMS
+        for system in _systems(groups)
         for of, model in groups
         if of == system and model not in CONTROLS
     ]
@@ -468,7 +512,7 @@ def _samples_part(groups):
         "data have what the first row says. Rollouts from test videos show "
         "what the model could do with a perfect prior.",
     ]
-    for system in SYSTEMS:
+    for system in _systems(groups):
         lines = [
             [title, *_cells(groups[system, name], "inferred")]
             for name, title in CONTROLS.items()
@@ -504,7 +548,7 @@ def _long_part(groups):
             CONTROLS[_TRUE_LAW],
             *tables.cells(groups[system, _TRUE_LAW], seen, METRICS),
         ]
-        for system in SYSTEMS
+        for system in _systems(groups)
         if (system, _TRUE_LAW) in groups
     ]
     for system, model, results in _models(groups):

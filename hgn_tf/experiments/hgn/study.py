@@ -150,11 +150,13 @@ def make_study(
         make,
         results_dir / name,
         runs_dir / name,
+        VARYING,
+        _by_dataset(name),
     ):
         progress(
             f"{result.dataset} {result.model} seed {result.seed}: R^2 "
-            f"{result.metrics['energy_r2']:.3f}, backward "
-            f"{result.metrics['backward_mse_e4']:.1f}e-4"
+            f"{tables.spell(result.metrics['energy_r2'], '.3f')}, backward "
+            f"{tables.spell(result.metrics['backward_mse_e4'], '.1f')}e-4"
         )
     text = format_study(name, read_study(name, results_dir))
     write_whole(results_dir / f"{name}.md", text.encode("utf-8"))
@@ -178,21 +180,11 @@ def list_study(
     study = _find(name)
     runs.check_names("systems", systems or (), study.rows)
     runs.check_names("models", rows or (), study.settings)
-    asked = {
-        system: [
-            row for row in study.rows[system] if row in (rows or study.settings)
-        ]
-        for system in systems or study.rows
-    }
-    runs.check_names(
-        f"models of {list(asked)}",
-        rows or (),
-        dict.fromkeys(row for system in asked for row in study.rows[system]),
-    )
     return runs.list_runs(
-        asked,
+        {system: study.rows[system] for system in systems or study.rows},
         num_seeds,
         lambda system, row, seed: _config(*study.settings[row], system, seed),
+        rows,
     )
 
 
@@ -209,10 +201,13 @@ def _config(budget, own, system, seed) -> Config:
 
 def read_study(name: str, results_dir: pathlib.Path) -> list[Result]:
     """The results of a study that are there; `name` as in `make_study`."""
-    budgets = [budget for budget, _ in _find(name).settings.values()]
     return runs.read_results(
-        results_dir / name, Config, VARYING, of_systems(*budgets)
+        results_dir / name, Config, VARYING, _by_dataset(name)
     )
+
+
+def _by_dataset(name):
+    return of_systems(*(budget for budget, _ in _find(name).settings.values()))
 
 
 def format_study(name: str, results: Sequence[Result]) -> str:

@@ -31,7 +31,7 @@ from hgn_tf.experiments.hgn.config import (
     of_form,
     of_systems,
 )
-from hgn_tf.experiments.hgn.figures import check_folders, write_figures
+from hgn_tf.experiments.hgn.figures import write_figures
 from hgn_tf.experiments.runs import Result
 from hgn_tf.files import write_whole
 
@@ -170,7 +170,8 @@ def make_tables(
     Returns: the tables as Markdown.
     Raises: ValueError: for an unknown budget, system, model or table, no
       seed, a run's folder of other settings, results of one model with
-      several, or figures of a run whose result alone is there.
+      several, figures of a run whose result alone is there, or figures of no
+      row of table 1.
     """
     name = in_budget("table1", budget)
     runs.check_names("models", models or (), [*VARIANTS, *FORECAST])
@@ -178,16 +179,26 @@ def make_tables(
         table: [model for model in rows if model in (models or rows)]
         for table, rows in TABLES.items()
     }
+    # Said before hours of training.
     _check_changes(budget, wanted, changes)
+    for table, rows in wanted.items():
+        runs.check_results(
+            list_runs(budget, systems, num_seeds, rows, table, **changes),
+            results_dir / in_budget(table, budget),
+            VARYING,
+            of_systems(budget),
+        )
+    if figures and not wanted["table1"]:
+        raise ValueError(
+            "Figures are of rows of table 1. Received: --figures and the "
+            f"models {models}."
+        )
     if figures:
-        # Said before hours of training; runs that are to come leave folders.
-        done = results_dir / name
-        check_folders(
-            runs_dir / name / run.name
-            for run in list_runs(
-                budget, systems, 1, wanted["table1"], **changes
-            )
-            if runs.find_result(done / f"{run.name}.json", run.config)
+        runs.check_drawable(
+            list_runs(budget, systems, 1, wanted["table1"], **changes),
+            results_dir / name,
+            runs_dir / name,
+            "evaluation.npz",
         )
     for table, rows in wanted.items():
         for result in run(
@@ -202,16 +213,18 @@ def make_tables(
             verbose,
             **changes,
         ):
-            metrics = result.metrics
+            error, excess = (
+                tables.spell(result.metrics[name], ".2f")
+                for name in ("test_mse_e4", "excess_mse_e4")
+            )
             progress(
                 f"{table} {result.dataset} {result.model} seed {result.seed}: "
-                f"test MSE {metrics['test_mse_e4']:.2f}e-4, "
-                f"excess {metrics['excess_mse_e4']:.2f}e-4"
+                f"test MSE {error}e-4, excess {excess}e-4"
             )
     results = read_results(results_dir, budget)
     text = format_tables(results["table1"], results["table1_forecast"])
     write_whole(results_dir / f"{name}.md", text.encode("utf-8"))
-    for system in (systems or SYSTEMS) if figures and wanted["table1"] else ():
+    for system in (systems or SYSTEMS) if figures else ():
         paths = write_figures(
             system,
             runs_dir / name,
@@ -259,7 +272,9 @@ def run(
         )
 
     rows = list_runs(budget, systems, num_seeds, models, table, **changes)
-    return runs.run_table(rows, make, results_dir, runs_dir)
+    return runs.run_table(
+        rows, make, results_dir, runs_dir, VARYING, of_systems(budget)
+    )
 
 
 def list_runs(

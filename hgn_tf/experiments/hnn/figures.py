@@ -1,12 +1,13 @@
 """Pictures of the HNN table: energies, portraits, fields and orbits."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from hgn_tf.experiments import runs
 from hgn_tf.experiments.hnn import truth as truths
-from hgn_tf.experiments.hnn.config import PIXEL_TASKS, models_of
+from hgn_tf.experiments.hnn.config import MODELS, PIXEL_TASKS, models_of
 from hgn_tf.experiments.hnn.measures import as_states
 from hgn_tf.viz import figures as plots
 
@@ -21,27 +22,29 @@ def write_figures(
     runs_dir: pathlib.Path,
     out_dir: pathlib.Path,
     data_dir: str | None = None,
+    models: Sequence[str] | None = None,
 ) -> list[pathlib.Path]:
-    """Draws the models of seed 0 that are there, beside the truth.
+    """Draws the models of seed 0 of a task, beside the truth.
 
     Args:
       task: Key of TASKS.
-      runs_dir: Folder of the table's runs.
+      runs_dir: Folder of the table's runs, where theirs must be.
       out_dir: Folder of the files: <task>-energy.png with the true H along the
         paths of each model, <task>-phase-<model>.png; with one degree of
         freedom <task>-field.png, with bodies in a plane <task>-orbits.gif.
       data_dir: TFDS's folder; None for its default.
+      models: Names in MODELS; None for all that the task has.
     Returns: Paths of the files.
+    Raises: ValueError: if the folder of a run has no model.
     """
     truth = truths.load_truth(task, data_dir)
     times = truth.times
-    paths, models = {"true": truth.path[:_SHOWN]}, {}
+    paths, fields = {"true": truth.path[:_SHOWN]}, {}
     for name in models_of(task):
-        folder = runs_dir / f"{task}-{name}-0"
-        if (folder / "model.keras").exists():
-            model = as_states(runs.load_model(folder), task, truth)
-            models[name] = model
-            paths[name] = model.integrate(
+        if name in (models or MODELS):
+            model = runs.load_model(runs_dir / f"{task}-{name}-0")
+            fields[name] = as_states(model, task, truth)
+            paths[name] = fields[name].integrate(
                 truth.start[:_SHOWN], times[[0, -1]], times
             )
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -59,7 +62,7 @@ def write_figures(
             q, p, like=states["true"]
         )
     if truth.path.shape[-1] == 2:
-        figures[f"{task}-field.png"] = _draw_fields(task, truth, models, states)
+        figures[f"{task}-field.png"] = _draw_fields(task, truth, fields, states)
     for name, figure in figures.items():
         plots.write_figure(out_dir / name, figure)
     written = [out_dir / name for name in figures]

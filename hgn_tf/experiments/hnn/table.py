@@ -105,18 +105,27 @@ def make_tables(
       figures: Whether to draw energies and phase portraits too.
       progress: Callable that gets a line after each run.
     Returns: The tables as Markdown.
+    Raises: ValueError: as `run`, and for figures of a run whose result alone
+      is there.
     """
     folder = results_dir / "hnn_table"
+    if figures:
+        drawn = list_runs(tasks, 1, models)
+        runs.check_drawable(drawn, folder, runs_dir, "model.keras")
     for result in run(tasks, num_seeds, models, folder, runs_dir, data_dir):
         progress(
             f"{result.dataset} {result.model} seed {result.seed}: "
-            + ", ".join(f"{m} {result.metrics[m]:.2e}" for m in PUBLISHED)
+            + ", ".join(
+                f"{name} {tables.spell(result.metrics[name], '.2e')}"
+                for name in PUBLISHED
+            )
         )
     results = runs.read_results(folder, Config, ("seed",))
     text = format_tables(results) + "\n"
     write_whole(results_dir / "hnn_table.md", text.encode("utf-8"))
-    for task in (tasks or PAPER) if figures else ():
-        write_figures(task, runs_dir, folder, data_dir)
+    groups = dict.fromkeys(run.group for run in drawn) if figures else ()
+    for task in groups:
+        write_figures(task, runs_dir, folder, data_dir, models)
     return text
 
 
@@ -137,14 +146,9 @@ def run(
       results_dir: Folder of the JSON of each run.
       runs_dir: Folder of the runs' folders, with model.keras.
       data_dir: TFDS's folder; None for its default.
-    Raises: ValueError: for an unknown task or model, or no seed.
+    Raises: ValueError: for an unknown task or model, a model that no task
+      has, or no seed.
     """
-    runs.check_names("tasks", tasks or (), TASKS)
-    runs.check_names("models", models or (), MODELS)
-    rows = {
-        task: [name for name in models_of(task) if name in (models or MODELS)]
-        for task in tasks or PAPER
-    }
     truths = {}
 
     def make(row, folder):
@@ -152,11 +156,21 @@ def run(
             truths[row.group] = load_truth(row.group, data_dir)
         return train.train_and_score(row.config, truths[row.group], folder)
 
-    return runs.run_table(
-        runs.list_runs(rows, num_seeds, make_config),
-        make,
-        results_dir,
-        runs_dir,
+    rows = list_runs(tasks, num_seeds, models)
+    return runs.run_table(rows, make, results_dir, runs_dir)
+
+
+def list_runs(
+    tasks: list[str] | None, num_seeds: int, models: list[str] | None
+) -> list[runs.Run]:
+    """The runs of the table; arguments and errors as in `run`."""
+    runs.check_names("tasks", tasks or (), TASKS)
+    runs.check_names("models", models or (), MODELS)
+    return runs.list_runs(
+        {task: models_of(task) for task in tasks or PAPER},
+        num_seeds,
+        make_config,
+        models,
     )
 
 
@@ -181,9 +195,9 @@ def format_tables(results: list[Result]) -> str:
             "# Hamiltonian Neural Networks from states",
             "Made by `hgn-tf table hnn`. Each number is the mean over "
             f"{tables.describe_seeds(results)} of the median over the last "
-            'five epochs. "+-" is the standard deviation over seeds; a row '
-            "without it has one seed. The JSON of each run is in "
-            "`hnn_table/`.",
+            "five epochs; of the drift, of the last weights. "
+            '"+-" is the standard deviation over seeds; a row without it has '
+            "one seed. The JSON of each run is in `hnn_table/`.",
             "## As published, oversights included",
             "Published figures in brackets. A loss near its floor, that of "
             "the exact field at the noisy states, cannot rank models. The "

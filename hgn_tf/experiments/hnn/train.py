@@ -46,8 +46,10 @@ def train_and_score(
     tail = _Tail()
     wall, cpu = time.monotonic(), time.process_time()
     run_dir.mkdir(parents=True, exist_ok=True)
-    files.write_json(run_dir / "config.json", dataclasses.asdict(config))
     with files.sole_user(run_dir):
+        # A model of other settings must not stand beside these.
+        (run_dir / "model.keras").unlink(missing_ok=True)
+        files.write_json(run_dir / "config.json", dataclasses.asdict(config))
         model.fit(
             training_batches(config, truth.rows["train"]),
             epochs=EPOCHS,
@@ -87,7 +89,7 @@ def is_run(run_dir: pathlib.Path) -> bool:
         settings = files.read_json(run_dir / "config.json")
     except (OSError, ValueError):
         return False
-    return isinstance(settings, dict) and "task" in settings
+    return "task" in settings
 
 
 def load(run_dir: pathlib.Path) -> tuple[Config, StateField | PixelHNN]:

@@ -544,9 +544,11 @@ def make_tables(
     Raises: ValueError: for an unknown data set or model, or no fold.
     """
     folder = results_dir / "nhf_real"
+    planned = list_runs(datasets, num_folds, models)
+    runs.check_results(planned, folder)
     missing = [
         run.config
-        for run in list_runs(datasets, num_folds, models)
+        for run in planned
         if runs.find_result(folder / f"{run.name}.json", run.config) is None
     ]
     for dataset in dict.fromkeys(config.dataset for config in missing):

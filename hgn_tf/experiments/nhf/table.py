@@ -21,6 +21,8 @@ DENSITIES = (
     "rings",
     "checkerboard",
 )
+# Those of the table first.
+_ORDER = list(dict.fromkeys([*DENSITIES, *ALL_DENSITIES]))
 _COSTS = (
     "parameters",
     "cpu_ms_per_step",
@@ -83,12 +85,14 @@ def make_tables(
         results_dir / table,
         runs_dir / table,
     ):
-        metrics = result.metrics
+        gap, error = (
+            tables.spell(result.metrics[name], ".4f")
+            for name in ("gap_nats", "gap_nats_stderr")
+        )
         progress(
-            f"{result.dataset} {result.model} seed {result.seed}: "
-            f"gap {metrics['gap_nats']:.4f} "
-            f"(s.e. {metrics['gap_nats_stderr']:.4f}) nats, "
-            f"{metrics['cpu_ms_per_step']:.2f} CPU ms a step"
+            f"{result.dataset} {result.model} seed {result.seed}: gap {gap} "
+            f"(s.e. {error}) nats, "
+            f"{result.metrics['cpu_ms_per_step']:.2f} CPU ms a step"
         )
     results = runs.read_results(results_dir / table, Config, ("seed",))
     text = format_tables(results, table) + "\n"
@@ -141,21 +145,26 @@ def list_runs(
 ) -> list[runs.Run]:
     """The runs of a table; arguments and errors as in `run`."""
     runs.check_names("table", [table], TABLES)
-    runs.check_names("densities", densities or (), ALL_DENSITIES)
     rows = TABLES[table]
+    known = [
+        density
+        for density in _ORDER
+        if any(density in (row.densities or _ORDER) for row in rows.values())
+    ]
+    runs.check_names("densities", densities or (), known)
     runs.check_names("models", models or (), rows)
     return runs.list_runs(
         {
             density: [
                 model
                 for model in rows
-                if model in (models or rows)
-                and density in (rows[model].densities or [density])
+                if density in (rows[model].densities or [density])
             ]
             for density in densities or DENSITIES
         },
         num_seeds,
         make_config,
+        models,
     )
 
 
@@ -166,7 +175,7 @@ def format_tables(results: list[Result], table: str = "nhf_table") -> str:
       results: Results of runs.
       table: A key of `config.TABLES`.
     """
-    rows, columns = list(TABLES[table]), list(DENSITIES)
+    rows, columns = list(TABLES[table]), _ORDER
     results = sorted(
         (result for result in results if result.model in rows),
         key=lambda result: (
