@@ -100,5 +100,6 @@ both = gif.side_by_side([above, below], vertical=True)
 IPython.display.Image(gif.write_gif("backward.gif", both))
 
 # %% [markdown]
-# `hgn-tf train physics_pendulum/small_clean --budget demo` does the same in a
-# folder with checkpoints. It writes all of this as one page, `report.html`.
+# `hgn-tf train physics_pendulum/small_clean --budget demo` trains on the same
+# videos, a model that is told less. Its folder has checkpoints, and all of
+# this as one page, `report.html`.

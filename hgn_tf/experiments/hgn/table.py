@@ -93,14 +93,12 @@ _DEPARTURES = {
     "cpu": (
         _PAPER_RUNS,
         _FLAT.format("as many numbers as the system has degrees of freedom"),
-        _PIXEL_HNN,
     ),
     "flat": (
         _PAPER_RUNS,
         _FLAT.format("16 numbers, whatever the system"),
         "- Agreement between windows, positions that a frame shows, a state "
         "amid its window and Muon are not in the paper.",
-        _PIXEL_HNN,
     ),
     "far": (
         "- The paper trains on 50,000 videos of 30 frames, here on 5,000 of "
@@ -114,7 +112,6 @@ _DEPARTURES = {
         "- Agreement between windows, positions that a frame shows, a state "
         "amid its window, steps that change the picture evenly, rollouts that "
         "grow, energies of sines and Muon are not in the paper.",
-        _PIXEL_HNN,
     ),
     "conv": (
         _PAPER_RUNS,
@@ -130,7 +127,6 @@ _DEPARTURES = {
         "- Agreement between windows, positions that a frame shows, a state "
         "amid its window, steps that change the picture evenly and energies "
         "of sines are not in the paper.",
-        _PIXEL_HNN,
     ),
 }
 
@@ -354,7 +350,7 @@ def format_tables(results: list[Result], forecasts: list[Result]) -> str:
     """
     groups = by_model(results)
     parts = [
-        "# Table 1: six models on four systems",
+        f"# Table 1, budget `{_budget(results)}`",
         f"Made by `{_command(results)}`. MSE is the mean squared error per "
         "pixel, times 1e4, over 30 frames inferred from all of them. FVU, the "
         "fraction of variance unexplained, is the test error over the mean "
@@ -365,7 +361,8 @@ def format_tables(results: list[Result], forecasts: list[Result]) -> str:
         "The noise floor is the error of the expected frame given the true "
         "state, the best guess of a frame not seen. A model infers two numbers "
         "per degree of freedom from 30 noisy frames and fits some of their "
-        "noise, so 0.93 of the floor can be reached.",
+        "noise, so 0.93 of the floor can be reached. With more coordinates it "
+        "can fit a little more.",
         'Each number is a mean over seeds. "+-" is the standard deviation '
         "over seeds; a number without it is of one seed, or of the data "
         "alone.",
@@ -383,8 +380,12 @@ def format_tables(results: list[Result], forecasts: list[Result]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _budget(results):
+    return results[0].budget if results else "cpu"
+
+
 def _command(results):
-    budget = results[0].budget if results else "cpu"
+    budget = _budget(results)
     return "hgn-tf table hgn" + f" --budget {budget}" * (budget != "cpu")
 
 
@@ -571,6 +572,8 @@ def _describe_runs(results):
         if model in configs:
             lines.append(f"- {model}: {_describe(configs[model])}")
     lines += _DEPARTURES.get(results[0].budget, ())
+    if any(config["model"] == "pixel_hnn" for config in configs.values()):
+        lines.append(_PIXEL_HNN)
     return "\n".join(lines)
 
 
