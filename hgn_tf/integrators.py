@@ -34,7 +34,8 @@ class Integrator:
       step: Callable (hamiltonian, state, dt) -> state.
       order: Order of the method: the global error is O(dt^order).
       symplectic: Whether the step keeps the two-form dq ^ dp.
-      any_energy: Whether both hold for every H, separable or not.
+      any_energy: Whether the step keeps the two-form of every H, separable or
+        not.
       lengths: Lengths of the leapfrog steps that the method is composed of, as
         fractions of dt; empty for other methods.
     """

@@ -220,6 +220,17 @@ def _variances(parts, present):
     )
 
 
+def check_weight(name: str, weight: float) -> None:
+    """The weight of a term of a loss is 0 or more, and finite.
+
+    Raises: ValueError: if it is not.
+    """
+    if not 0 <= weight < float("inf"):
+        raise ValueError(
+            f"`{name}` must be 0 or more, and finite. Received: {weight}."
+        )
+
+
 @keras.saving.register_keras_serializable("hgn_tf")
 class Geco(keras.layers.Layer):
     """Lagrange multiplier of the constraint `reconstruction <= tolerance`.
@@ -253,7 +264,7 @@ class Geco(keras.layers.Layer):
       smoothing: Weight of the past in the moving average.
       limits: Lowest and highest multiplier.
     Raises:
-      ValueError: if the tolerance or the rate is not positive.
+      ValueError: if the tolerance or the rate is not positive, or not finite.
       ValueError: if the smoothing is not in [0, 1).
       ValueError: if 1 is not within the limits.
     Source: Rezende and Viola, Generalized ELBO with constrained optimization
@@ -269,10 +280,10 @@ class Geco(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not (tolerance > 0 and rate > 0):
+        if not (0 < tolerance < float("inf") and 0 < rate < float("inf")):
             raise ValueError(
-                "`tolerance` and `rate` must be positive. Received: "
-                f"{tolerance} and {rate}."
+                "`tolerance` and `rate` must be positive, and finite. "
+                f"Received: {tolerance} and {rate}."
             )
         if not 0 <= smoothing < 1:
             raise ValueError(
@@ -336,8 +347,8 @@ class Geco(keras.layers.Layer):
         """Moves the average and the multiplier after a step.
 
         They follow the mean over all replicas, weighed if there are weights.
-        A value that is not finite counts as the tolerance. So the multiplier
-        leaves such a step out even where replicas cannot.
+        A value that is not finite counts as the tolerance, where replicas
+        cannot leave such a step out.
 
         Args:
           reconstruction: Mean squared error of each example, [batch].

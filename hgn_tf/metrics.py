@@ -185,7 +185,8 @@ def r_squared(x: np.ndarray, y: np.ndarray) -> float:
     Args:
       x: One number per trajectory, shape [batch], batch at least 2.
       y: One number per trajectory, shape [batch].
-    Returns: Number in [0, 1]; 0 if either is constant and explains nothing.
+    Returns: Number in [0, 1]; 0 if either is constant, or not finite, and
+      explains nothing.
     Raises: ValueError: if the shapes differ or there are fewer than 2.
     """
     x, y = _check_series(x, y)

@@ -443,14 +443,25 @@ def _check_weight(weight, ranks, seen):
             "`sample_weight` must be a number per row, [rows]. Received: shape "
             f"{tuple(weight.shape)}."
         )
-    if seen == WHOLE:
-        check_finite("sample_weight", np.asarray(weight))
-        if np.min(weight, initial=0) < 0:
-            raise ValueError(
-                "`sample_weight` must be 0 or more. Received: "
-                f"{np.min(weight)}."
-            )
+    if seen in (WHOLE, FIRST, LATER):
+        _check_sign(weight, finite=seen != LATER)
     return weight
+
+
+def _check_sign(weight, finite):
+    """Refuses weights below 0; in a graph, as it runs."""
+    if isinstance(weight, (tf.TypeSpec, keras.KerasTensor)):
+        return
+    rule = "`sample_weight` must be 0 or more. Received:"
+    if not has_values(weight):
+        low = tf.reduce_min(weight)
+        tf.debugging.Assert(~(low < 0), [rule, low])
+        return
+    if finite:
+        check_finite("sample_weight", np.asarray(weight))
+    # Of NaN, which costs a step and no more, neither is true.
+    if np.min(weight, initial=0) < 0:
+        raise ValueError(f"{rule} {np.min(weight)}.")
 
 
 def _with_shape(part, shape):

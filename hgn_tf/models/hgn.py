@@ -1,5 +1,6 @@
 """The Hamiltonian Generative Network: frames -> state -> motion -> frames."""
 
+import operator
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -275,6 +276,17 @@ class HGN(GuardedVideoModel):
         super().__init__(seed, **kwargs)
         integrators.get_integrator(integrator)
         integrators.check_dt(dt)
+        _check_counts(
+            num_inference_frames=num_inference_frames,
+            num_decoded_frames=num_decoded_frames,
+            curriculum_steps=curriculum_steps,
+            initial_horizon=initial_horizon,
+            state_frame=state_frame,
+            rollout_steps=rollout_steps,
+            initial_rollout_steps=initial_rollout_steps,
+            shortest_window=shortest_window,
+            num_windows=num_windows,
+        )
         _check_frames(
             num_inference_frames,
             num_decoded_frames,
@@ -293,8 +305,8 @@ class HGN(GuardedVideoModel):
         )
         _check_agreement(agreement, agreement_ramp, num_windows, reversible)
         _check_positions(positions, position_net)
-        _check_weight("isometry", isometry)
-        _check_weight("low_rank", low_rank)
+        losses.check_weight("isometry", isometry)
+        losses.check_weight("low_rank", low_rank)
         self.encoder = encoder
         self.hamiltonian = hamiltonian
         self.decoder = decoder
@@ -327,6 +339,7 @@ class HGN(GuardedVideoModel):
         self._latent_shape: tuple[int, ...] = ()
         self._state_shape: tuple[int, ...] = ()
         self._unrolled = False
+        self._is_loaded = False
         # One for each term of the objective.
         names = ["reconstruction", "kl", "elbo", *self._law_weights]
         self._term_means = {name: keras.metrics.Mean(name) for name in names}
@@ -443,6 +456,11 @@ class HGN(GuardedVideoModel):
             endpoints["sample"] = (sample, counts)
         return endpoints
 
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """As Keras's, of a model whose weights are loaded next."""
+        self._is_loaded = True
+        super().build_from_config(config)
+
     def build(self, video_shape):
         if isinstance(video_shape, dict):
             video_shape = video_shape["video"]
@@ -458,7 +476,8 @@ class HGN(GuardedVideoModel):
         self._check_precision(**{part: getattr(self, part) for part in _PARTS})
         for part, given in ("state_net", state.q), ("hamiltonian", energy):
             _check_whole(part, given.dtype.name, self.variable_dtype)
-        _check_step(self.hamiltonian, state.q, self.dt)
+        if not self._is_loaded:  # then the weights are not there yet
+            _check_step(self.hamiltonian, state.q, self.dt)
         if self.position_net is not None:
             _check_position(
                 self.position_net(
@@ -503,6 +522,7 @@ class HGN(GuardedVideoModel):
         if isinstance(video, tf.data.Dataset):
             parts = (Batch.of(element).x for element in video)
         else:
+            self._check_dt(video, WHOLE)
             whole, count = videos.extract_video(video), _INFERRED_AT_ONCE
             starts = range(0, len(whole), count)
             parts = (whole[start : start + count] for start in starts)
@@ -659,14 +679,23 @@ class HGN(GuardedVideoModel):
             tf.reshape(recorded, [-1, *recorded.shape[2:]]).numpy(),
         )
 
+    @property
+    def _remedy(self):
+        return (
+            f"dt={self.dt:g} is too long a step for what is learned, or the "
+            "learning rate too high: lower one"
+        )
+
     def call(self, video, training=False, objective=False):
         video = self._to_floats(video)
         if objective:
             return self._objective(video, objective)
         posterior = self._encode(video)
         state = self._first_state(posterior, training)
+        # What the Hamiltonian adds to the loss is read after an evaluation too.
+        written = training or self._unrolled
         states = self._rollout(
-            state, self.dt, video.shape[1] - 1, training=training
+            state, self.dt, video.shape[1] - 1, training=written
         )
         return HGNOutput(self._decode_frames(states.q), states, posterior)
 
@@ -998,7 +1027,10 @@ class HGN(GuardedVideoModel):
     def _training_path(self, video, rows):
         """States inferred at the anchor and rolled out from it."""
         batch, length = tf.shape(video)[0], video.shape[1]
-        longest = min(self.rollout_steps or length - 1, length - 1)
+        farthest = length - 1
+        if self.anchor == "first":
+            farthest = max(self.state_frame, length - 1 - self.state_frame)
+        longest = min(self.rollout_steps or farthest, farthest)
         reach = self._reach(longest)
         anchor = tf.fill([batch], self.state_frame)
         if self.anchor == "random":
@@ -1227,6 +1259,16 @@ class HGN(GuardedVideoModel):
         )
 
 
+def _check_counts(**counts):
+    for name, count in counts.items():
+        try:
+            operator.index(0 if count is None else count)
+        except TypeError:
+            raise ValueError(
+                f"`{name}` must be a whole number. Received: {count}."
+            ) from None
+
+
 def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):
     if inferred < 1 or initial_horizon < 1:
         raise ValueError(
@@ -1315,7 +1357,7 @@ def _check_ramp(name, ramp):
 
 
 def _check_agreement(agreement, ramp, num_windows, reversible):
-    _check_weight("agreement", agreement)
+    losses.check_weight("agreement", agreement)
     _check_ramp("agreement_ramp", ramp)
     if not 1 <= num_windows <= 8:
         raise ValueError(
@@ -1394,15 +1436,8 @@ def _check_step(hamiltonian, like, dt):
         )
 
 
-def _check_weight(name, weight):
-    if not 0 <= weight < float("inf"):
-        raise ValueError(
-            f"`{name}` must be 0 or more, and finite. Received: {weight}."
-        )
-
-
 def _check_positions(positions, position_net):
-    _check_weight("positions", positions)
+    losses.check_weight("positions", positions)
     if bool(positions) != (position_net is not None):
         raise ValueError(
             "`positions` above 0 and a `position_net` go together. Received: "

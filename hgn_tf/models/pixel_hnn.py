@@ -10,6 +10,7 @@ import tensorflow as tf
 from hgn_tf import integrators, losses
 from hgn_tf.models import video as videos
 from hgn_tf.models.batches import (
+    SPEC,
     STEP,
     WHOLE,
     Batch,
@@ -51,8 +52,9 @@ class PixelHNN(GuardedVideoModel):
         loss  = L_AE + L_CC + hnn_weight * L_HNN
 
     plus weight_decay / 2 * |weights|^2. This decay is coupled into Adam's
-    gradient, and reported losses leave it out. Time counts in frames here, as
-    in the paper. An observation is one of two kinds.
+    gradient. Reported losses leave out what layers add to them, as it does.
+    Time counts in frames here, as in the paper. An observation is one of two
+    kinds.
 
     Of videos, x is the pair of frames (t, t + 1) and x' the pair (t + 1,
     t + 2). A training step draws one t per video; `evaluate` takes them all.
@@ -107,11 +109,8 @@ class PixelHNN(GuardedVideoModel):
     ):
         super().__init__(seed, **kwargs)
         integrators.check_dt(dt)
-        if hnn_weight < 0 or weight_decay < 0:
-            raise ValueError(
-                "`hnn_weight` and `weight_decay` must be 0 or more. "
-                f"Received: {hnn_weight} and {weight_decay}."
-            )
+        losses.check_weight("hnn_weight", hnn_weight)
+        losses.check_weight("weight_decay", weight_decay)
         self.encoder = encoder
         self.decoder = decoder
         self.dynamics = dynamics or HNN(
@@ -394,6 +393,10 @@ class PixelHNN(GuardedVideoModel):
     def from_config(cls, config):
         return cls(**deserialize_parts(config, *_PARTS))
 
+    @property
+    def _draws_pictures(self):
+        return len(self._observation_shape) > 1
+
     def check_length(self, num_frames: int) -> None:
         """Checks that `fit` can train on videos of so many frames.
 
@@ -514,6 +517,13 @@ def _check_vectors(x, y, needed, seen_shape, seen):
             f"size]. Received: {tuple(x.shape)} and "
             f"{None if y is None else tuple(y.shape)}."
         )
+    if not tf.as_dtype(x.dtype).is_floating:
+        raise TypeError(
+            "Vectors must be floats. Received: "
+            f"{tf.as_dtype(x.dtype).name}; cast them."
+        )
+    if seen == SPEC and x.shape[1] is None:
+        return  # The first batch will tell.
     if seen_shape and tuple(seen_shape) != tuple(x.shape[1:]):
         raise ValueError(
             f"The model was built for observations {tuple(seen_shape)}. "

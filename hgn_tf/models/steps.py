@@ -1,6 +1,7 @@
 """What the trained models share: counted, repeatable and guarded steps."""
 
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import tensorflow as tf
 from hgn_tf import losses, replicas
 from hgn_tf.models.batches import STEP, Batch, CheckedModel
 
+_PACKAGE = __name__.partition(".")[0]
 _OVERFLOWED = "overflowed_steps"
 # Rows per batch of arrays that several machines evaluate.
 _EVALUATED_AT_ONCE = 32
@@ -150,11 +152,10 @@ class GuardedModel(CheckedModel):
         history = super().fit(x, y, *args, **kwargs)
         dropped, steps = self._counts() - before
         if dropped:
-            warnings.warn(
+            warn_caller(
                 "Steps are left out whose gradients are not finite. Received: "
                 f"{dropped} of {steps}; look for NaN in the data, or lower "
-                "`dt` or the learning rate.",
-                stacklevel=2,
+                "`dt` or the learning rate."
             )
         return history
 
@@ -452,7 +453,9 @@ class GuardedModel(CheckedModel):
         )
         self.dropped_steps.assign_add(tf.cast(dropped, tf.int64))
         self.overflowed_steps.assign_add(tf.cast(overflowed, tf.int64))
-        self.steps.assign_add(1)
+        # Where a stream ends Keras asks for a batch more, which there is not.
+        with tf.control_dependencies([finite]):
+            self.steps.assign_add(1)
         return loss, *more
 
     def _apply_if(
@@ -561,6 +564,18 @@ def _means(trackers):
     return [total / count for total, count in zip(sums[::2], sums[1::2])]
 
 
+def warn_caller(message: str) -> None:
+    """Warns of the line that called this package, however deep this is."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and _is_ours(frame):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
+
+
+def _is_ours(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE
+
+
 def run_steps(step: Callable, data: Any, count: int) -> None:
     """Cuts a batch into `count` equal parts and makes a step with each.
 
@@ -571,10 +586,18 @@ def run_steps(step: Callable, data: Any, count: int) -> None:
       step: Callable, a part of the data -> anything, as `train_step`.
       data: Tensors, or a structure of tensors, [count * batch, ...].
       count: Number of steps.
+    Raises: ValueError: if a batch cannot be cut so; in a graph, as it runs.
     """
     if count == 1:
         step(data)
         return
+    rows = tf.nest.flatten(data)[0].shape[0]
+    rule = "A batch of `fit` must hold `inner_steps` batches of one size."
+    if rows is None:
+        rows = tf.shape(tf.nest.flatten(data)[0])[0]
+        tf.debugging.Assert(rows % count == 0, [rule, rows, count])
+    elif rows % count:
+        raise ValueError(f"{rule} Received: {rows} rows, {count} steps.")
     parts = tf.nest.map_structure(
         lambda part: tf.reshape(part, [count, -1, *part.shape[1:]]), data
     )

@@ -1,7 +1,6 @@
 """Videos as models take them: checked, cut into frames, decoded in parts."""
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -20,7 +19,7 @@ from hgn_tf.models.batches import (
     has_values,
 )
 from hgn_tf.models.collapse import Collapse
-from hgn_tf.models.steps import GuardedModel, Noise
+from hgn_tf.models.steps import GuardedModel, Noise, warn_caller
 from hgn_tf.phase import Hamiltonian, PhaseState
 
 # Frames decoded at a time outside of training; bounds the memory of long
@@ -119,6 +118,8 @@ class GuardedVideoModel(GuardedModel):
 
     dt: float
     _xla_by_default = False
+    _draws_pictures = True
+    _remedy = "lower the learning rate"
 
     def fit(
         self, x: Any = None, y: Any = None, *args, **kwargs
@@ -126,13 +127,10 @@ class GuardedVideoModel(GuardedModel):
         """As `keras.Model.fit`, of data that are looked at first."""
         history = super().fit(x, y, *args, **kwargs)
         error = history.history.get("reconstruction", [0.0])[-1]
-        if error > 1.0:
-            warnings.warn(
+        if self._draws_pictures and error > 1.0:
+            warn_caller(
                 "A picture in [0, 1] has a squared error of 1 at most. "
-                f"Received: {error:.3g} of what is drawn, with dt={self.dt:g}; "
-                "lower `dt`, which is too long a step for what is learned, or "
-                "the learning rate.",
-                stacklevel=2,
+                f"Received: {error:.3g} of what is drawn; {self._remedy}."
             )
         return history
 
@@ -155,10 +153,11 @@ class GuardedVideoModel(GuardedModel):
             return
         steps = np.unique(np.asarray(x.get("dt", self.dt)))
         # The data's is a float32.
-        if not np.allclose(steps, self.dt, rtol=1e-4):
+        others = steps[~np.isclose(steps, self.dt, rtol=1e-4)]
+        if len(others):
             raise ValueError(
                 "`dt` of the model must be the seconds between frames of the "
-                f"data. Received: {self.dt:g} of the model, {steps[0]:g} of "
+                f"data. Received: {self.dt:g} of the model, {others[0]:g} of "
                 f'the data; make the model with that `dt`, or leave "dt" out.'
             )
 
@@ -350,7 +349,7 @@ def check_frames(
       num_inference_frames: Smallest number of frames.
       frame_shape: (height, width, channels) of a built model, or None.
       seen: What the video is, see `batches`. Of a spec the shape may be
-        unknown; in a batch after the first NaN is allowed.
+        unknown; in a batch after the first NaN and infinity are allowed.
     Returns: The video, of uint8 or floats.
     Raises:
       TypeError: if the numbers are neither uint8 nor floats.
@@ -376,8 +375,8 @@ def check_num_frames(num_frames: int, needed: int) -> None:
     """
     if num_frames < needed:
         raise ValueError(
-            f"The model infers from {needed} frames. Received: videos of "
-            f"{num_frames}."
+            f"The model infers from {needed} frames at least. Received: "
+            f"videos of {num_frames}."
         )
 
 
@@ -433,7 +432,9 @@ def _check_range(video, finite):
     if isinstance(video, (tf.TypeSpec, keras.KerasTensor)):
         return
     if not has_values(video):
-        bad = tf.reduce_any((video < 0.0) | (video > 1.0))
+        # NaN and infinity cost a step, and no more.
+        outside = (video < 0.0) | (video > 1.0)
+        bad = tf.reduce_any(outside & tf.math.is_finite(video))
         tf.debugging.Assert(
             ~bad,
             [

@@ -88,8 +88,8 @@ def check_door(arguments, message, here, capsys):
         ("num_frames=7", "0 for all 30. A step decodes 8 frames. Received: 7"),
         (
             "num_frames=4",
-            "0 for all 30. The model infers from 5 frames. Received: videos "
-            "of 4",
+            "0 for all 30. The model infers from 5 frames at least. Received: "
+            "videos of 4",
         ),
         (
             "num_inference_frames=30",

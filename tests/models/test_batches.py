@@ -283,6 +283,48 @@ def test_weights_of_rows_count_in_evaluation(name, data):
             assert scores[key] == pytest.approx(total / count, rel=1e-3), key
 
 
+@pytest.mark.parametrize("way", ["array", "batch", "dataset", "generator"])
+def test_a_weight_below_0_is_refused(way):
+    model, videos = compiled(hgn(), 0.1), make_videos()
+    weight = -np.ones(ROWS, np.float32)
+    rule = "`sample_weight` must be 0 or more"
+    with pytest.raises((ValueError, tf.errors.OpError), match=rule):
+        if way == "array":
+            model.fit(videos, sample_weight=weight, verbose=0)
+        elif way == "batch":
+            model.train_on_batch(videos, sample_weight=weight)
+        elif way == "generator":
+            rows = [np.ones_like(weight), weight]  # after the first
+            model.fit(((videos, None, row) for row in rows), verbose=0)
+        else:
+            data = tf.data.Dataset.from_tensors((videos, weight))
+            data = data.map(lambda video, weight: (video, (), weight))
+            model.fit(data, verbose=0)
+
+
+@pytest.mark.parametrize("way", ["dataset", "generator"])
+def test_infinity_costs_a_step_as_nan_does(way):
+    videos = make_videos()
+    batches = np.stack([videos, np.full_like(videos, np.inf)])
+    data = iter(batches)
+    if way == "dataset":
+        data = tf.data.Dataset.from_tensor_slices(batches)
+    with pytest.warns(UserWarning, match="not finite. Received: 1") as told:
+        compiled(hgn()).fit(data, verbose=0)
+    # Of the line above, and of none in the package.
+    assert __file__ in {warning.filename for warning in told}
+
+
+def test_the_dt_that_does_not_fit_is_named():
+    video = make_videos()
+    model = compiled(hgn())
+    steps = np.full(ROWS, model.dt, np.float32)
+    steps[-1] *= 2
+    message = f"{model.dt:g} of the model, {2 * model.dt:g} of the data"
+    with pytest.raises(ValueError, match=message):
+        model.fit({"video": video, "dt": steps}, verbose=0)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("name", "data"), [*weighed_cases()])
 def test_weights_of_rows_count_in_training(name, data, stream):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hgn_tf import HGN, PhaseState, losses, networks
+from hgn_tf import HGN, PhaseState, integrators, losses, networks
+from hgn_tf.models import hgn
 from hgn_tf.models.steps import Noise
 from hgn_tf.models.video import cut_windows, draw_times
 
@@ -94,6 +95,54 @@ def test_one_batch_is_learned():
     error = model.evaluate(videos, verbose=0, return_dict=True)
     constant = np.square(videos - videos.mean(axis=(0, 1))).mean()
     assert error["reconstruction"] < 0.1 * constant
+
+
+def test_a_model_that_is_loaded_is_not_judged_by_its_first_weights(
+    tmp_path, monkeypatch
+):
+    """Those of a new model are drawn anew, and may want a shorter step."""
+    model = make_model()
+    model.save(tmp_path / "model.keras")
+
+    def refuse(*_):
+        raise ValueError("too long a step")
+
+    monkeypatch.setattr(hgn, "_check_step", refuse)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same_weights(loaded, model)
+    ours, theirs = (each.sample(2, 2, seed=0).video for each in (model, loaded))
+    np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="too long a step"):
+        make_model()
+
+
+def test_a_rollout_goes_no_further_than_the_frames(monkeypatch):
+    """Of five frames: from the middle two steps reach all of them."""
+    counts = []
+    roll = integrators.rollout
+
+    def counting(hamiltonian, state, dt, num_steps, *args, **kwargs):
+        counts.append(num_steps)
+        return roll(hamiltonian, state, dt, num_steps, *args, **kwargs)
+
+    monkeypatch.setattr(hgn.integrators, "rollout", counting)
+    for frame, expected in ((2, {2}), (1, {3}), (0, {FRAMES - 1})):
+        counts.clear()
+        make_model(state_frame=frame).train_on_batch(make_videos())
+        assert set(counts) == expected
+
+
+@pytest.mark.parametrize("count", [2.5, "2", np.float32(3.0)])
+@pytest.mark.parametrize("name", ["num_decoded_frames", "rollout_steps"])
+def test_a_count_is_a_whole_number(name, count):
+    with pytest.raises(ValueError, match=f"`{name}` must be a whole number"):
+        make_model(**{name: count})
+
+
+def test_a_prior_is_fitted_to_videos_of_the_models_dt():
+    video = {"video": make_videos(), "dt": np.full(8, 0.25, np.float32)}
+    with pytest.raises(ValueError, match="0.5 of the model, 0.25 of the data"):
+        make_model().fit_prior(video)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -630,7 +679,7 @@ WRONG_VIDEOS = {
     "short": (
         lambda: make_videos()[:, :2],
         ValueError,
-        "infers from 3 frames. Received: videos of 2",
+        "infers from 3 frames at least. Received: videos of 2",
     ),
 }
 

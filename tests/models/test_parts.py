@@ -229,6 +229,28 @@ def test_activity_regularisers_of_parts_count():
     assert loss_of_a_step(model(keras.regularizers.L2(0.1))) > free + 1e-3
 
 
+class CountedBowl(Bowl):
+    """Adds 1 + |q|^2 to the loss whenever it is asked for an energy."""
+
+    def call(self, q, p):
+        self.add_loss(1.0 + tf.reduce_mean(tf.square(q)))
+        return super().call(q, p)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_what_the_hamiltonian_adds_counts_in_evaluation(graph):
+    videos = make_videos()
+    free, counted = (
+        make_hgn(graph, hamiltonian=each()) for each in (Bowl, CountedBowl)
+    )
+    scores = [
+        model.evaluate(videos, verbose=0, return_dict=True)["loss"]
+        for model in (free, counted)
+    ]
+    assert scores[1] > scores[0] + 1e-3
+    counted.fit(videos, validation_data=videos, verbose=0)
+
+
 def test_moving_averages_move_in_training_and_not_in_a_dropped_step():
     norm = keras.layers.BatchNormalization()
     model = make_hgn(encoder=functional_encoder(FRAMES, norm))

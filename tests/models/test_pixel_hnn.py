@@ -49,6 +49,39 @@ def make_vectors(rows=32, size=5):
     return rng.normal(size=(2, rows, size)).astype(np.float32)
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_vectors_may_be_any_floats():
+    """No picture: an error above 1 says nothing of them."""
+    x, dx = make_vectors()
+    model = vector_model()
+    model.compile("adam")
+    model.fit(100 * x, dx, verbose=0)
+    for numbers in ((100 * x).astype(np.uint8), x.astype(int)):
+        with pytest.raises(TypeError, match="Vectors must be floats"):
+            model.fit(numbers, dx, verbose=0)
+
+
+def test_vectors_of_a_stream_tell_their_size_with_the_first_batch():
+    x, dx = make_vectors()
+    spec = tf.TensorSpec([None, None], tf.float32)
+    batches = tf.data.Dataset.from_generator(
+        lambda: iter([(x[:16], dx[:16]), (x[16:], dx[16:])]),
+        output_signature=(spec, spec),
+    )
+    model = vector_model()
+    model.compile("adam")
+    for _ in range(2):  # the second time the model is built
+        model.fit(batches, verbose=0)
+    assert int(model.steps) == 4
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
+@pytest.mark.parametrize("name", ["hnn_weight", "weight_decay"])
+def test_a_weight_is_finite_and_no_less_than_0(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be 0 or more, and"):
+        make_model(**{name: value})
+
+
 def make_model(
     form="dense",
     dynamics="hnn",

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from hgn_tf import HGN, PixelHNN, networks
 from hgn_tf.models.nhf import NHF, NormalizingFlow, nhf_networks
+from hgn_tf.models.steps import run_steps
 
 FRAMES, SIZE = 5, 8
 FRAME = (SIZE, SIZE, 1)
@@ -47,6 +48,37 @@ MODELS = {
 def make_videos(rows=8):
     rng = np.random.default_rng(0)
     return rng.random((rows, FRAMES, *FRAME)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_end_of_a_stream_is_no_step(name):
+    """Keras asks a stream of unknown length for one batch too many."""
+    model = MODELS[name][0]()
+    data = make_data(name)
+    model.compile(keras.optimizers.SGD(1e-3))
+    batches = tf.data.Dataset.from_tensor_slices(data).batch(4)
+    stream = batches.filter(lambda *_: True)
+    for epochs in (1, 2):
+        before = int(model.steps)
+        model.fit(stream, epochs=epochs, verbose=0)
+        assert int(model.steps) - before == 2 * epochs
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_batch_holds_equal_steps(known):
+    """As the batches of the tables, several steps lie in one batch."""
+    seen = []
+    spec = tf.TensorSpec([8 if known else None, 2], tf.float32)
+
+    @tf.function(input_signature=[spec])
+    def run(data):
+        run_steps(lambda part: seen.append(part.shape), data, 3)
+
+    with pytest.raises(
+        (ValueError, tf.errors.InvalidArgumentError),
+        match="must hold `inner_steps` batches of one size",
+    ):
+        run(tf.zeros([8, 2]))
 
 
 def make_data(name, rows=8):
