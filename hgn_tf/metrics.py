@@ -430,8 +430,12 @@ def _ridge(features, y, ridge):
 
 
 def _explained(y, found):
-    """R^2, the mean over the coordinates."""
-    return 1.0 - (np.square(y - found).mean(axis=0) / y.var(axis=0)).mean()
+    """R^2, the mean over the coordinates that move; 0 if none does."""
+    error, variance = np.square(y - found).mean(axis=0), y.var(axis=0)
+    moves = variance > 0
+    if not moves.any():
+        return 0.0
+    return 1.0 - (error[moves] / variance[moves]).mean()
 
 
 def _shared(y, found):

@@ -196,6 +196,17 @@ def test_symetric_of_a_map_that_bends_q_alone_fails():
     assert found.passed == 0.0
 
 
+@pytest.mark.filterwarnings("error")
+def test_symetric_leaves_out_a_true_coordinate_that_rests():
+    """As of a body that is held; none of it has a variance to explain."""
+    rng = np.random.default_rng(3)
+    q, p = rng.normal(size=(2, 200, 2))
+    q[:, 1] = p[:, 1] = 0.5
+    assert metrics.symetric((q, p), (q, p)).r2 == pytest.approx(1.0, abs=1e-4)
+    still = np.full((200, 1), 0.5)
+    assert metrics.symetric((q, p), (still, still)).r2 == 0.0
+
+
 def test_symetric_of_noise_fails():
     q, p = pendulum_states()
     rng = np.random.default_rng(1)
