@@ -337,13 +337,9 @@ def _train(options):
     if not known and pathlib.Path(dataset).exists():
         budget = options.budget or _OWN_BUDGET
         # Said before the videos are read and written.
-        form = make_config(dataset, budget, seed=options.seed, **settings).form
-        if form == "objects" and "latent_size" not in settings:
-            raise ValueError(
-                "`latent_size` must be given for objects in your own videos: "
-                "two numbers for each. Received: none; --set latent_size=4 "
-                "for two objects."
-            )
+        asked = make_config(dataset, budget, seed=options.seed, **settings)
+        own.check_asked(asked)
+        form = asked.form
         builder = data.open_videos(dataset, options.data_dir, **own_settings)
         dataset = data.dataset_name(builder)
         settings = _proposed(builder, budget, form) | settings

@@ -28,6 +28,7 @@ _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 # Errors that our checks raise, and where.
 _MISTAKES = (ValueError, TypeError, ArithmeticError, ImportError)
 _PACKAGES = ("hgn_tf", "tfds_physics")
+_MISSING = object()  # no setting equals it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,11 +273,12 @@ def read_results(
 
 
 def _defaults(kind):
-    return {
+    defaults = {
         field.name: field.default
         for field in dataclasses.fields(kind)
         if field.default is not dataclasses.MISSING
     }
+    return json.loads(json.dumps(defaults))  # as results hold them
 
 
 def _check_rows(rows, folder, varying, by_dataset):
@@ -292,12 +294,13 @@ def _check_rows(rows, folder, varying, by_dataset):
         for kind, free in kinds:
             first = firsts.setdefault(kind, name)
             there = rows[first][1]
-            differing = [
+            differing = sorted(
                 setting
-                for setting in config
+                for setting in config.keys() | there.keys()
                 if setting not in free
-                and config[setting] != there.get(setting, config)
-            ]
+                and config.get(setting, _MISSING)
+                != there.get(setting, _MISSING)
+            )
             if differing:
                 raise ValueError(
                     "The results of a model must have the same settings. "

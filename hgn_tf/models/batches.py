@@ -239,7 +239,8 @@ class CheckedModel(OwnFiles):
             raise _no_rows()
         if found.is_known() and not self._asks_for_values(given):
             self._know(purpose, found)
-            if found == given:
+            # Weights are looked at as they come.
+            if found == given and given.sample_weight is None:
                 return data
         else:
             found = self._first(purpose, data.take(1))
@@ -435,9 +436,11 @@ def _check_weight(weight, ranks, seen):
     weight = as_array(weight)
     rank = tf.TensorShape(weight.shape).rank
     if rank == 2 and 2 not in ranks and weight.shape[1] == 1:
+        rank = 1
         if isinstance(weight, tf.TypeSpec):
-            return tf.TensorSpec(weight.shape[:1], weight.dtype)
-        return weight[:, 0]
+            weight = tf.TensorSpec(weight.shape[:1], weight.dtype)
+        else:
+            weight = weight[:, 0]
     if rank not in (None, *ranks):
         raise ValueError(
             "`sample_weight` must be a number per row, [rows]. Received: shape "

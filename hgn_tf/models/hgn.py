@@ -692,10 +692,11 @@ class HGN(GuardedVideoModel):
             return self._objective(video, objective)
         posterior = self._encode(video)
         state = self._first_state(posterior, training)
-        # What the Hamiltonian adds to the loss is read after an evaluation too.
-        written = training or self._unrolled
         states = self._rollout(
-            state, self.dt, video.shape[1] - 1, training=written
+            state,
+            self.dt,
+            video.shape[1] - 1,
+            training=training or self._unrolled,
         )
         return HGNOutput(self._decode_frames(states.q), states, posterior)
 
@@ -869,7 +870,8 @@ class HGN(GuardedVideoModel):
             if training
             else self._to_state(posterior.mean)
         )
-        return self._back_to_first(state, training)
+        # What the Hamiltonian adds to the loss is read after an evaluation too.
+        return self._back_to_first(state, training or self._unrolled)
 
     def _drawn_state(self, posterior, rows=None):
         """The state at `state_frame` that a training step goes on from."""

@@ -52,7 +52,7 @@ class PixelHNN(GuardedVideoModel):
         loss  = L_AE + L_CC + hnn_weight * L_HNN
 
     plus weight_decay / 2 * |weights|^2. This decay is coupled into Adam's
-    gradient. Reported losses leave out what layers add to them, as it does.
+    gradient. Reported losses leave out this decay and whatever layers add.
     Time counts in frames here, as in the paper. An observation is one of two
     kinds.
 

@@ -509,7 +509,8 @@ class GuardedModel(CheckedModel):
         if self._scales_loss:
             # Keras looks at those of the first replica.
             parts = [tf.where(overflows > 0, np.nan, part) for part in parts]
-        apply(parts)
+        with tf.control_dependencies([finite]):
+            apply(parts)
         and_then()
         return (bad > 0) & (overflows == 0), overflows > 0
 
@@ -586,21 +587,26 @@ def run_steps(step: Callable, data: Any, count: int) -> None:
       step: Callable, a part of the data -> anything, as `train_step`.
       data: Tensors, or a structure of tensors, [count * batch, ...].
       count: Number of steps.
-    Raises: ValueError: if a batch cannot be cut so; in a graph, as it runs.
+    Raises:
+      ValueError: if a batch cannot be cut so.
+      tf.errors.InvalidArgumentError: the same of a batch whose rows a graph
+        knows only as it runs.
     """
     if count == 1:
         step(data)
         return
     rows = tf.nest.flatten(data)[0].shape[0]
     rule = "A batch of `fit` must hold `inner_steps` batches of one size."
+    checks = []
     if rows is None:
         rows = tf.shape(tf.nest.flatten(data)[0])[0]
-        tf.debugging.Assert(rows % count == 0, [rule, rows, count])
+        checks = [tf.debugging.Assert(rows % count == 0, [rule, rows, count])]
     elif rows % count:
         raise ValueError(f"{rule} Received: {rows} rows, {count} steps.")
-    parts = tf.nest.map_structure(
-        lambda part: tf.reshape(part, [count, -1, *part.shape[1:]]), data
-    )
+    with tf.control_dependencies(checks):
+        parts = tf.nest.map_structure(
+            lambda part: tf.reshape(part, [count, -1, *part.shape[1:]]), data
+        )
 
     def one(index):
         step(tf.nest.map_structure(lambda part: part[index], parts))

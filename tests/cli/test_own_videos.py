@@ -69,7 +69,9 @@ def builder(clips, data_dir):
         (["--set", "num_steps=0"], "`num_steps` must be at least"),
         (["--set", "num_step=1"], "A setting must be one of"),
         (["--seed", "-1"], "`seed` must be from 0"),
-        (["--budget", "objects"], "two numbers for each. Received: none"),
+        (["--budget", "objects"], "two numbers for each object"),
+        (["--budget=objects", "--set=latent_size=5"], "Received: 5; --set"),
+        (["--set=model=pixel_hnn", "--set=form=dense"], "take an HGN"),
     ],
 )
 def test_settings_are_refused_before_videos_are_read(

@@ -283,10 +283,11 @@ def test_weights_of_rows_count_in_evaluation(name, data):
             assert scores[key] == pytest.approx(total / count, rel=1e-3), key
 
 
+@pytest.mark.parametrize("column", [False, True])
 @pytest.mark.parametrize("way", ["array", "batch", "dataset", "generator"])
-def test_a_weight_below_0_is_refused(way):
+def test_a_weight_below_0_is_refused(way, column):
     model, videos = compiled(hgn(), 0.1), make_videos()
-    weight = -np.ones(ROWS, np.float32)
+    weight = -np.ones((ROWS, 1) if column else ROWS, np.float32)
     rule = "`sample_weight` must be 0 or more"
     with pytest.raises((ValueError, tf.errors.OpError), match=rule):
         if way == "array":
@@ -297,8 +298,9 @@ def test_a_weight_below_0_is_refused(way):
             rows = [np.ones_like(weight), weight]  # after the first
             model.fit(((videos, None, row) for row in rows), verbose=0)
         else:
-            data = tf.data.Dataset.from_tensors((videos, weight))
-            data = data.map(lambda video, weight: (video, (), weight))
+            pixels = (255 * videos).astype(np.uint8)
+            data = tf.data.Dataset.from_tensors((pixels, weight))
+            data = data.map(lambda video, weight: (video, None, weight))
             model.fit(data, verbose=0)
 
 

@@ -237,11 +237,13 @@ class CountedBowl(Bowl):
         return super().call(q, p)
 
 
+@pytest.mark.parametrize("state_frame", [0, 2])
 @pytest.mark.parametrize("graph", [False, True])
-def test_what_the_hamiltonian_adds_counts_in_evaluation(graph):
+def test_what_the_hamiltonian_adds_counts_in_evaluation(graph, state_frame):
     videos = make_videos()
     free, counted = (
-        make_hgn(graph, hamiltonian=each()) for each in (Bowl, CountedBowl)
+        make_hgn(graph, hamiltonian=each(), state_frame=state_frame)
+        for each in (Bowl, CountedBowl)
     )
     scores = [
         model.evaluate(videos, verbose=0, return_dict=True)["loss"]

@@ -585,14 +585,17 @@ def alter(path):
     ],
 )
 def test_an_odd_array_is_a_bad_file(what, damage, message, tmp_path, data_dir):
-    write_some(tmp_path, 4)
+    for index in range(4):
+        video = make_frames(start=3 * index)
+        np.savez(tmp_path / f"{index}.npz", video=video, fps=FPS)
     np.savez(tmp_path / "odd.npz", video=make_frames(), **what)
     if damage:
         damage(tmp_path / "odd.npz")
-    builder = VideoFolder(
-        tmp_path, data_dir=data_dir, fps=FPS, skip_bad=True, **SETTINGS
-    )
-    assert message in builder.problems["odd.npz"]
+    settings = {"data_dir": data_dir, "skip_bad": True, **SETTINGS}
+    assert message in VideoFolder(tmp_path, **settings).problems["odd.npz"]
+    # A rate that is given counts in the place of theirs.
+    given = VideoFolder(tmp_path, fps=FPS, **settings)
+    assert ("odd.npz" in given.problems) == (damage is not None)
 
 
 def test_without_pyav_videos_say_what_to_install(tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ _GIF_SECONDS = 0.1
 # Frame rates that differ by less are one.
 _SAME_RATE = 0.02
 _CHUNK = 2**20
+_RATES = ("fps", "dt")  # of an npz, the first that is there
 # What damaged files lead to.
 _UNREADABLE = (
     OSError,
@@ -96,7 +97,7 @@ def list_recordings(path: pathlib.Path, rate_given: bool = False) -> Listing:
     root = path if path.is_dir() else path.parent
     for name, paths in _candidates(path, root, listing.others):
         try:
-            listing.recordings += _probe(name, paths)
+            listing.recordings += _probe(name, paths, rate_given)
         except BadRecording as error:
             listing.problems[name] = str(error)
     _leave_out(
@@ -200,7 +201,7 @@ def _natural(path):
     ]
 
 
-def _probe(name, paths) -> list[Recording]:
+def _probe(name, paths, rate_given) -> list[Recording]:
     """The recordings of a file or of a folder of pictures."""
     suffix = paths[0].suffix.lower()
     if suffix not in KNOWN:
@@ -208,7 +209,7 @@ def _probe(name, paths) -> list[Recording]:
     try:
         digest = _digest(paths)
         if suffix in ARRAYS:
-            return _probe_array(name, paths[0], digest)
+            return _probe_array(name, paths[0], digest, rate_given)
         one = Recording(name, tuple(paths), None, (0, 0), None, digest)
         fps = None
         if suffix in VIDEOS:
@@ -233,8 +234,9 @@ def _digest(paths: Iterable[pathlib.Path]) -> str:
     return found.hexdigest()
 
 
-def _probe_array(name, path, digest):
-    videos, fps = _load_array(path)
+def _probe_array(name, path, digest, rate_given):
+    videos, rates = _load_array(path)
+    fps = None if rate_given else _rate(rates)
     if videos.ndim == 4:
         return [Recording(name, (path,), None, videos.shape[1:3], fps, digest)]
     return [
@@ -251,17 +253,15 @@ def _probe_array(name, path, digest):
 
 
 def _load_array(path):
-    """Array [(n, )time, height, width, channels], and its rate."""
+    """Array [(n, )time, height, width, channels], and what tells its rate."""
     loaded = np.load(
         path, mmap_mode="r" if path.suffix.lower() == ".npy" else None
     )
-    fps = None
+    rates: dict[str, np.ndarray] = {}
     if not isinstance(loaded, np.ndarray):
         with loaded:
             arrays = {key: loaded[key] for key in loaded.files}
-        for name in ("fps", "dt"):
-            if fps is None and name in arrays:
-                fps = _rate(name, arrays[name])
+        rates = {name: arrays[name] for name in _RATES if name in arrays}
         videos = {k: x for k, x in arrays.items() if x.ndim >= 3}
         if len(videos) != 1:
             raise BadRecording(
@@ -281,16 +281,19 @@ def _load_array(path):
         raise BadRecording(
             f"numbers must be uint8, or floats from 0 to 1, not {loaded.dtype}"
         )
-    return loaded, fps
+    return loaded, rates
 
 
-def _rate(name, number):
-    """Frames per second of an array's `fps` or `dt`."""
-    if number.size != 1 or not 0 < float(number.item()) < np.inf:
-        raise BadRecording(
-            f"its {name} must be one number above 0; it is {number.tolist()}"
-        )
-    return float(number.item()) ** (1 if name == "fps" else -1)
+def _rate(rates):
+    """Frames per second of an array's `fps`, or its `dt`; None of neither."""
+    for name, number in rates.items():
+        if number.size != 1 or not 0 < float(number.item()) < np.inf:
+            raise BadRecording(
+                f"its {name} must be one number above 0; it is "
+                f"{number.tolist()}"
+            )
+        return float(number.item()) ** (1 if name == "fps" else -1)
+    return None
 
 
 def _decode(recording) -> Iterator[np.ndarray]:

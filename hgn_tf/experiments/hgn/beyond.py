@@ -244,7 +244,7 @@ def _check_configs(datasets, folder=None):
                 "The rows of a system must be of one config, as its controls "
                 f"are. Received: {first[system]} and {dataset}"
                 + (f", in {folder}" if folder else "")
-                + "; choose another folder (--results)."
+                + "; give each config a command and a folder (--results)."
             )
 
 
