@@ -118,8 +118,15 @@ class GuardedVideoModel(GuardedModel):
 
     dt: float
     _xla_by_default = False
-    _draws_pictures = True
-    _remedy = "lower the learning rate"
+
+    @property
+    def _draws_pictures(self) -> bool:
+        return True
+
+    @property
+    def _remedy(self) -> str:
+        """What mends pictures that are worse than any picture."""
+        return "lower the learning rate"
 
     def fit(
         self, x: Any = None, y: Any = None, *args, **kwargs
