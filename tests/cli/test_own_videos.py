@@ -204,7 +204,7 @@ def test_a_run_is_evaluated_rolled_out_sampled_and_explored(
         (["train", "CLIPS", "--clip-frames", "40"], "12 frames, a clip has 40"),
         (["train", "CLIPS", "--budget", "huge"], "`budget` must be one of"),
         (["train", "CLIPS", "--set", "latent_size=0"], "latent_size=16"),
-        (["train", "CLIPS", "--set", "model=pixel_hnn"], "latent_size=16"),
+        (["train", "CLIPS", "--set", "model=pixel_hnn"], "take an HGN"),
         (["train", "no/such/folder"], "or a folder or file of videos"),
         (["train", "video_folder/none-12"], "must have been made"),
         (["inspect", "no/such/folder"], "where nothing is"),

@@ -422,8 +422,6 @@ def test_networks_that_do_not_fit_are_refused():
     parts = networks.dense_pair_networks((6,), 2, (8,))
     with pytest.raises(ValueError, match="must draw what `encoder` sees"):
         PixelHNN(**parts).build((None, 5))
-    with pytest.raises(ValueError, match="0 or more. Received: -1"):
-        PixelHNN(**parts, hnn_weight=-1)
     with pytest.raises(ValueError, match="`dt`"):
         PixelHNN(**parts, dt=0.0)
 
