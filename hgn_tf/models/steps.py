@@ -448,13 +448,14 @@ class GuardedModel(CheckedModel):
             # By the scale alone: bad data make the loss itself not finite.
             scale = tf.convert_to_tensor(self.optimizer.dynamic_scale)
             overflowed = ~finite & tf.math.is_finite(loss) & (scale > 1.0)
-        dropped, overflowed = self._apply_if(
-            finite, overflowed, counts, gradients, lambda: and_then(*more)
-        )
-        self.dropped_steps.assign_add(tf.cast(dropped, tf.int64))
-        self.overflowed_steps.assign_add(tf.cast(overflowed, tf.int64))
-        # Where a stream ends Keras asks for a batch more, which there is not.
+        # Where a stream ends Keras asks for a batch more, which there is not:
+        # nothing counts before the gradients are there.
         with tf.control_dependencies([finite]):
+            dropped, overflowed = self._apply_if(
+                finite, overflowed, counts, gradients, lambda: and_then(*more)
+            )
+            self.dropped_steps.assign_add(tf.cast(dropped, tf.int64))
+            self.overflowed_steps.assign_add(tf.cast(overflowed, tf.int64))
             self.steps.assign_add(1)
         return loss, *more
 
@@ -509,8 +510,7 @@ class GuardedModel(CheckedModel):
         if self._scales_loss:
             # Keras looks at those of the first replica.
             parts = [tf.where(overflows > 0, np.nan, part) for part in parts]
-        with tf.control_dependencies([finite]):
-            apply(parts)
+        apply(parts)
         and_then()
         return (bad > 0) & (overflows == 0), overflows > 0
 
