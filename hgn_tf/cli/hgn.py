@@ -20,6 +20,7 @@ from hgn_tf.experiments.hgn.config import (
     BUDGETS,
     DATASETS,
     Config,
+    check_own_videos,
     make_config,
     of_form,
 )
@@ -338,7 +339,7 @@ def _train(options):
         budget = options.budget or _OWN_BUDGET
         # Said before the videos are read and written.
         asked = make_config(dataset, budget, seed=options.seed, **settings)
-        own.check_asked(asked)
+        check_own_videos(asked)
         form = asked.form
         builder = data.open_videos(dataset, options.data_dir, **own_settings)
         dataset = data.dataset_name(builder)

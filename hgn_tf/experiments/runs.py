@@ -174,11 +174,8 @@ def check_results(
     if not runs:
         return
     rows = {run.name: (run.model, as_json(run.config)) for run in runs}
-    known = _defaults(type(runs[0].config))
-    for path in sorted(results_dir.glob("*.json")):
-        if path.stem not in rows:
-            result = read_result(path)
-            rows[path.stem] = result.model, known | result.config
+    others = _read_folder(results_dir, type(runs[0].config), set(rows))
+    rows |= {name: (each.model, each.config) for name, each in others.items()}
     _check_rows(rows, results_dir, varying, by_dataset)
 
 
@@ -261,24 +258,27 @@ def read_results(
       by_dataset: Settings that differ from dataset to dataset, and within none.
     Raises: ValueError: if the runs of a row differ in another one.
     """
-    known = _defaults(kind)
-    found = {}
-    for path in sorted(folder.glob("*.json")):
-        result = read_result(path)
-        config = known | result.config
-        found[path.stem] = dataclasses.replace(result, config=config)
+    found = _read_folder(folder, kind)
     rows = {name: (each.model, each.config) for name, each in found.items()}
     _check_rows(rows, folder, varying, by_dataset)
     return list(found.values())
 
 
-def _defaults(kind):
+def _read_folder(folder, kind, left_out=()):
+    """Name -> result, with settings younger than it as their defaults."""
     defaults = {
         field.name: field.default
         for field in dataclasses.fields(kind)
         if field.default is not dataclasses.MISSING
     }
-    return json.loads(json.dumps(defaults))  # as results hold them
+    known = json.loads(json.dumps(defaults))  # as results hold them
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        if path.stem not in left_out:
+            result = read_result(path)
+            config = known | result.config
+            found[path.stem] = dataclasses.replace(result, config=config)
+    return found
 
 
 def _check_rows(rows, folder, varying, by_dataset):

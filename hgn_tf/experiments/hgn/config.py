@@ -740,15 +740,30 @@ def _put_together(config, builder, tolerance, unit):
     )
 
 
-def _degrees_of_freedom(config, builder):
-    if not data.has_truth(builder):
+def check_own_videos(config: Config) -> None:
+    """What your own videos do not tell a model: to be asked before any is read.
+
+    Args:
+      config: Settings of a run, without those that are proposed.
+    Raises: ValueError: if the model needs to know more than videos tell.
+    """
+    if config.model == "pixel_hnn":
         raise ValueError(
-            "The degrees of freedom of your own videos are not known: an HGN "
-            "needs a `latent_size` above 0, and a pixel HNN cannot be told. "
-            f"Received: model={config.model}, latent_size="
-            f"{config.latent_size}; --set latent_size=16."
+            "A pixel HNN has a latent of the degrees of freedom, which your "
+            "own videos do not tell. Received: model=pixel_hnn; take an HGN."
         )
-    return builder.recipe.system.dof
+    if config.form == "objects":
+        _number_of_bodies(config, config.latent_size)
+
+
+def _degrees_of_freedom(config, builder):
+    if data.has_truth(builder):
+        return builder.recipe.system.dof
+    check_own_videos(config)
+    raise ValueError(
+        "`latent_size` must be above 0 for your own videos, whose degrees of "
+        "freedom are not known. Received: 0; --set latent_size=16."
+    )
 
 
 def _number_of_bodies(config, size):
@@ -759,9 +774,10 @@ def _number_of_bodies(config, size):
         )
     if size % 2 or size < 4:
         raise ValueError(
-            'The form "objects" needs two bodies or more in the plane, and '
-            "`latent_size` two numbers for each; 0 is the system's. Received: "
-            f"{size} numbers."
+            'The form "objects" must have two bodies or more in the plane, and '
+            "a `latent_size` of two numbers for each; 0 takes the system's, "
+            f"which your own videos do not tell. Received: {size} numbers; "
+            "--set latent_size=4 for two bodies."
         )
     return size // 2
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from hgn_tf import data, inspection
-from hgn_tf.experiments.hgn.config import Config
 
 # Clips of train that are looked at.
 _LOOKED_AT = 200
@@ -54,27 +53,6 @@ class Proposal(NamedTuple):
 
     value: int | float
     why: str
-
-
-def check_asked(config: Config) -> None:
-    """What your own videos cannot tell: to be asked before they are read.
-
-    Args:
-      config: Settings of a run, without those that are proposed.
-    Raises: ValueError: if the model needs to know more than videos tell.
-    """
-    if config.model == "pixel_hnn":
-        raise ValueError(
-            "A pixel HNN has a latent of the degrees of freedom, which your "
-            "own videos do not tell. Received: model=pixel_hnn; take an HGN."
-        )
-    size = config.latent_size
-    if config.form == "objects" and (size < 4 or size % 2):
-        raise ValueError(
-            "`latent_size` must be two numbers for each object of your own "
-            f"videos, of two at least. Received: {size}; --set latent_size=4 "
-            "for two objects."
-        )
 
 
 def find(builder: data.Builder) -> Findings:
