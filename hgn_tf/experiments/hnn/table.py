@@ -275,8 +275,8 @@ def _pixels(groups):
         "## On pixels",
         "Losses are L_AE + L_CC + 0.1 L_HNN. `pixel_pendulum` is as "
         "published: x is two frames, and weight decay is on H too. "
-        "`pixel_pendulum_change` is not: x is a frame and its change, and no "
-        "decay is on H. Angle and velocity, in radians "
+        "`pixel_pendulum_change` is not: x is a frame and its change, no decay "
+        "is on H, and Keras's Adam trains it. Angle and velocity, in radians "
         "and radians per second, are read from the latent state by a linear "
         "map fitted on the split train; energies are in joules, those of "
         "Gymnasium's rod, whose own steps of first order let them swing by "
