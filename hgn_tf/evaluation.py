@@ -121,7 +121,9 @@ METRICS = {
         "the true state's best guess",
     ),
     "excess_mse_e4": Metric("excess over the noise floor"),
-    "train_mse_e4": Metric("train MSE x 1e4"),
+    "train_mse_e4": Metric(
+        "train MSE x 1e4", "over all frames, which may be more than of a test"
+    ),
     "test_fvu": Metric(
         "test FVU", "mean image 1, perfect 0 (clean frames)", ".3f"
     ),

@@ -148,11 +148,12 @@ def implicit_midpoint(
     def improve(end, _):
         middle = PhaseState(*((a + b) / 2 for a, b in zip(state, end)))
         new = _advance(state, dt, time_derivative(hamiltonian, middle))
-        change = [
-            tf.reduce_max(tf.abs(a - b) / (1 + tf.abs(b)))
-            for a, b in zip(new, end)
+        changes = [tf.abs(a - b) / (1 + tf.abs(b)) for a, b in zip(new, end)]
+        # A state that is lost must not end the search of its neighbours.
+        settling = [
+            tf.reduce_max(tf.where(tf.math.is_finite(x), x, 0)) for x in changes
         ]
-        return new, tf.stop_gradient(tf.reduce_max(change))
+        return new, tf.stop_gradient(tf.reduce_max(settling))
 
     end, _ = tf.while_loop(
         unsettled,
@@ -206,16 +207,28 @@ def check_num_steps(num_steps: int) -> int:
     """Gives `num_steps` back as an int; less than 0 or a part is refused."""
     if tf.is_tensor(num_steps):
         return num_steps  # In a graph it is known when that runs.
+    return check_count("num_steps", num_steps, least=0)
+
+
+def check_count(name: str, count: int, least: int = 1) -> int:
+    """A number of things, as Python's int.
+
+    Args:
+      name: Name of the argument.
+      count: The number.
+      least: The least that it may be.
+    Raises: ValueError: if it is less, or not whole.
+    """
     try:
-        whole = operator.index(num_steps)
+        number = operator.index(count)
     except TypeError:
-        whole = -1
-    if whole < 0:
+        number = least - 1
+    if number < least:
         raise ValueError(
-            "`num_steps` must be 0 or more, a whole number. "
-            f"Received: {num_steps}."
+            f"`{name}` must be at least {least}, a whole number. "
+            f"Received: {count}."
         )
-    return whole
+    return number
 
 
 def get_integrator(name: str) -> Integrator:
@@ -261,6 +274,7 @@ def rollout(
       ValueError: if there is no such integrator.
     """
     num_steps = check_num_steps(num_steps)
+    state = PhaseState(*map(tf.convert_to_tensor, state))
     step, carried = _stepper(hamiltonian, state, dt, integrator)
     if not tf.is_tensor(num_steps) and (unroll or num_steps == 0):
         states = [state]
@@ -290,6 +304,7 @@ def last_state(
     Raises: ValueError: as `rollout`.
     """
     num_steps = check_num_steps(num_steps)
+    state = PhaseState(*map(tf.convert_to_tensor, state))
     step, carried = _stepper(hamiltonian, state, dt, integrator)
     for _ in range(num_steps):
         state, carried = step(state, carried)

@@ -22,7 +22,7 @@ _JACOBIAN_POINTS = 100
 _THIN = 1e-4
 # The share below which learned states fill none.
 _IDLE = 1e-3
-# The share of |J|^4 below which |J^T E J|^2 is rounding.
+# The share of |J|^4 below which |J^T E J|^2, or |J E J^T|^2, is rounding.
 _NO_FORM = 1e-6
 
 
@@ -470,8 +470,12 @@ def _symplectic_defect(jacobian):
     product = jacobian @ form @ jacobian.transpose(0, 2, 1)
     square = product @ product.transpose(0, 2, 1)
     size = np.abs(square).max(axis=(1, 2)).mean()
+    # Where q and p carry the same numbers there is rounding alone, and no unit.
+    # Its mean square over a matrix of many numbers would still be small.
+    if size <= _NO_FORM * np.square(jacobian).sum(axis=(1, 2)).mean() ** 2:
+        return 1.0
     unit = np.eye(square.shape[1])
-    return min(np.square(square / (size or 1.0) - unit).mean(), 1.0)
+    return min(np.square(square / size - unit).mean(), 1.0)
 
 
 def valid_prediction_time(

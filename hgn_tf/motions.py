@@ -44,6 +44,9 @@ def judge(
       true motions from the data's, in spreads of the data's. About 0.1 to 0.2
       for 64 draws of the data.
 
+    A frame with NaN or infinity does not pass, and its motion is at no
+    distance from a true one but an infinite one.
+
     Args:
       recipe: Recipe of the dataset, `builder.recipe`.
       video: Floats about 0 to 1, [batch, time, height, width, 3], at least 7
@@ -53,15 +56,17 @@ def judge(
     Returns: dict, name -> number.
     Raises: ValueError: if the frames do not fit.
     """
-    reading = data.read_frames(recipe, video)
-    passed = reading.error <= FRAME_ERROR
-    distance, spread, found = data.read_motions(recipe, reading.q, dt)
+    q, error, lost = _read(recipe, video)
+    passed = error <= FRAME_ERROR
+    distance, spread, found = data.read_motions(recipe, q, dt)
+    distance = np.where(lost.any(axis=1), np.inf, distance)
+    found = np.where(lost.any(axis=1), np.inf, found)
     follows = distance <= np.minimum(MOTION_DISTANCE, MOTION_SHARE * spread)
     whole = passed.mean(axis=1) >= _FRAMES_OF_A_MOTION
     return {
         "frames": float(passed.mean()),
         "motions": float((follows & whole).mean()),
-        "frame_error_e4": 1e4 * float(np.median(reading.error)),
+        "frame_error_e4": 1e4 * float(np.median(error)),
         "motion_distance": float(np.median(distance)),
         "energy_distance": _energy_distance(found, energy),
     }
@@ -92,11 +97,23 @@ def energy_drift(
     windows = np.concatenate(
         [video[:, start : start + _WINDOW] for start in starts]
     )
-    q, error = data.read_frames(recipe, windows)
+    q, error, lost = _read(recipe, windows)
     found = np.median(data.read_energies(recipe, q, dt), axis=1)
+    found = np.where(lost.any(axis=1), np.inf, found)
     apart = np.abs(found - np.tile(energy, len(starts)))
     drift = np.median(np.nan_to_num(apart, nan=np.inf)) / spread
     return float(drift), float((error <= FRAME_ERROR).mean())
+
+
+def _read(recipe, video):
+    """Positions, errors, and which frames a broken model has lost.
+
+    The error of these is infinite, and their positions are those of no motion.
+    """
+    lost = ~np.isfinite(video).all(axis=(-3, -2, -1))
+    seen = np.where(lost[..., np.newaxis, np.newaxis, np.newaxis], 0, video)
+    q, error = data.read_frames(recipe, seen)
+    return q, np.where(lost, np.inf, error), lost
 
 
 def _energy_distance(found, energy):

@@ -119,8 +119,16 @@ def save(
         it is replaced. Or "hf://user/name", a repository, likewise.
       card: Result of the model's run, or None.
     Returns: The folder; of a repository its address.
-    Raises: BlockingIOError: if another process writes there.
+    Raises:
+      ValueError: if it is no such model, or not built.
+      BlockingIOError: if another process writes there.
     """
+    if not hasattr(model, "part_weights") or not model.built:
+        raise ValueError(
+            "A preset must be of an HGN, PixelHNN, NHF or NormalizingFlow that "
+            f"is built. Received: {type(model).__name__}, built="
+            f"{model.built}; `save` writes any other model."
+        )
     if str(folder).startswith(_HUB):
         return _upload(model, str(folder), card)
     folder = pathlib.Path(folder)
@@ -164,6 +172,8 @@ def describe(model_class: str, card: dict | None) -> str:
       model_class: Name of the class of the model.
       card: Result of the model's run, or None.
     """
+    of_hgn = model_class == "HGN"
+    load = "hgn_tf.HGN.from_preset" if of_hgn else "hgn_tf.presets.load"
     lines = [
         "---",
         "library_name: keras",
@@ -176,7 +186,7 @@ def describe(model_class: str, card: dict | None) -> str:
         "```python",
         "import hgn_tf",
         "",
-        f'model = hgn_tf.{model_class}.from_preset("THIS_FOLDER")',
+        f'model = {load}("THIS_FOLDER")',
         "```",
     ]
     if card is None:

@@ -12,6 +12,7 @@ from hgn_tf.integrators import (
     INTEGRATORS,
     compose,
     get_integrator,
+    last_state,
     rollout,
 )
 from hgn_tf.networks import EnergyNet, SeparableHamiltonian
@@ -218,6 +219,29 @@ def test_gradient_through_an_implicit_step(name):
     assert found[0, 0].numpy() == pytest.approx(slope.numpy(), rel=1e-6)
 
 
+def test_a_state_that_is_lost_spoils_no_other():
+    def steep(q, p):
+        squares = q**2 / 2 + p**2 / 2 + 0.3 * q**2 * p**2
+        return tf.reduce_sum(squares, axis=1)
+
+    def follow(q, p):
+        state = PhaseState(*(tf.constant(x, tf.float64) for x in (q, p)))
+        return rollout(steep, state, 0.2, 20, "implicit_midpoint")
+
+    alone = follow([[1.0]], [[0.5]])
+    beside = follow([[1.0], [50.0], [np.nan]], [[0.5], [50.0], [0.0]])
+    assert np.isnan(beside.q[2, -1])
+    np.testing.assert_allclose(beside.q[0], alone.q[0], rtol=1e-9)
+
+
+def test_arrays_are_states_too():
+    start = PhaseState(np.ones((2, 1)), np.zeros((2, 1)))
+    path = rollout(inseparable, start, 0.1, 3)
+    assert path.q.shape == (2, 4, 1)
+    end = last_state(inseparable, start, 0.1, 3)
+    np.testing.assert_allclose(end.q, path.q[:, -1], rtol=1e-12)
+
+
 @pytest.mark.parametrize("unroll", [False, True])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", INTEGRATORS)
@@ -368,7 +392,7 @@ def test_unknown_integrator_is_refused_with_the_known_ones():
 
 
 def test_negative_number_of_steps_is_refused():
-    with pytest.raises(ValueError, match="`num_steps` must be 0 or more.*-1"):
+    with pytest.raises(ValueError, match="`num_steps` must be at least 0.*-1"):
         rollout(CoupledPendulums(), make_state(), 0.1, -1)
 
 

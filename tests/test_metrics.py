@@ -207,6 +207,15 @@ def test_symetric_leaves_out_a_true_coordinate_that_rests():
     assert metrics.symetric((q, p), (still, still)).r2 == 0.0
 
 
+@pytest.mark.parametrize("dof", [1, 2, 12])
+def test_symetric_of_a_map_without_a_two_form_fails(dof):
+    """Whatever the number of coordinates that a mean is over."""
+    rng = np.random.default_rng(4)
+    q, p = rng.normal(size=(2, 400, dof))
+    found = metrics.symetric((q, q), (q, p))
+    assert found.sym == 1.0 and found.passed == 0.0
+
+
 def test_symetric_of_noise_fails():
     q, p = pendulum_states()
     rng = np.random.default_rng(1)

@@ -49,6 +49,24 @@ def test_a_memory_of_frames_has_no_motion(truth, kind):
     assert found["frames"] == 1.0 and found["motions"] == 0.0
 
 
+def test_lost_frames_fail_and_end_nothing(truth):
+    recipe, video, energy, of_data = truth
+    broken = video.copy()
+    broken[0, 20:] = np.nan
+    found, whole = judged(truth, broken), judged(truth, video)
+    assert found["frames"] == pytest.approx(1 - 10 / (NUM * FRAMES))
+    assert found["motions"] == pytest.approx(1 - 1 / NUM)
+    assert found["energy_distance"] > whole["energy_distance"]
+    lost = judged(truth, np.full_like(video, np.inf))
+    assert lost["frames"] == lost["motions"] == 0.0
+    assert lost["motion_distance"] == lost["frame_error_e4"] == np.inf
+    spread = np.std(of_data)
+    drift, passed = motions.energy_drift(
+        recipe, np.full_like(video, np.nan), energy, spread, recipe.dt
+    )
+    assert (drift, passed) == (np.inf, 0.0)
+
+
 def test_energy_of_true_frames_does_not_drift(truth):
     recipe, video, energy, more = truth
     spread = np.std(more)
@@ -71,12 +89,16 @@ def test_distance_of_energies_is_in_spreads_of_the_data(monkeypatch):
     def read_motions(recipe, q, dt):
         return np.zeros(len(q)), np.ones(len(q)), found["energy"]
 
+    def read_frames(recipe, video):
+        return np.zeros((*video.shape[:2], 1)), np.zeros(video.shape[:2])
+
     monkeypatch.setattr(data, "read_motions", read_motions)
-    video = np.zeros((2, 1, 8, 8, 3))
+    monkeypatch.setattr(data, "read_frames", read_frames)
+    video = np.zeros((2000, 1, 2, 2, 3))
     for shift in (0.0, 2.0):
         found["energy"] = energy + shift * energy.std()
         judged = motions.judge(recipe, video, energy, 0.1)
         assert judged["energy_distance"] == pytest.approx(shift, abs=0.02)
     found["energy"] = np.array([np.nan, -np.inf])
-    judged = motions.judge(recipe, video, energy, 0.1)
+    judged = motions.judge(recipe, video[:2], energy, 0.1)
     assert 4.0 < judged["energy_distance"] < 6.0

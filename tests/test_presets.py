@@ -72,6 +72,23 @@ def test_a_preset_says_what_it_is_to_a_reader(tmp_path, seed):
     assert "without measures" in text and "fvu" not in text
 
 
+def test_what_is_no_whole_model_is_no_preset(tmp_path):
+    nhf = hgn_tf.NHF(**hgn_tf.nhf_networks(num_hamiltonians=1))
+    with pytest.raises(ValueError, match="NHF, built=False"):
+        presets.save(nhf, tmp_path / "mine")
+    hnn = hgn_tf.HNN(units=(8,))
+    hnn.build((None, 2))
+    with pytest.raises(ValueError, match="Received: HNN, built=True"):
+        presets.save(hnn, tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+    nhf.build((None, 2))
+    folder = presets.save(nhf, tmp_path / "mine")
+    text = (folder / "README.md").read_text("utf-8")
+    assert 'hgn_tf.presets.load("THIS_FOLDER")' in text
+    loaded = presets.load(folder)
+    np.testing.assert_array_equal(loaded.sample(3), nhf.sample(3))
+
+
 @pytest.mark.parametrize("name", hgn_tf.list_presets())
 def test_a_preset_that_ships_has_its_card_and_whole_files(name):
     folder = presets.FOLDER / name

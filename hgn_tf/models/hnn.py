@@ -13,14 +13,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hgn_tf import integrators, phase
+from hgn_tf import integrators, losses, phase
 from hgn_tf.models.batches import (
+    FIRST,
+    LATER,
     SPEC,
     WHOLE,
     Batch,
     CheckedModel,
     as_array,
     check_finite,
+    has_values,
 )
 from hgn_tf.models.exports import export, spec
 from hgn_tf.models.steps import run_steps
@@ -77,8 +80,8 @@ class StateField(CheckedModel):
     Call: x [batch, dim] -> dx/dt [batch, dim].
     """
 
-    # A weight per row, or one for each state of its path.
-    _weight_ranks = (1, 2)
+    # Steps are Keras's own: a NaN would end in the weights.
+    _reads_values = True
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class StateField(CheckedModel):
                 f"Received: {self.dtype_policy.name}; give the model "
                 'dtype="float32".'
             )
+        losses.check_weight("weight_decay", weight_decay)
         self.units = tuple(units)
         self.activation = activation
         self.weight_decay = weight_decay
@@ -116,9 +120,17 @@ class StateField(CheckedModel):
           y: Derivatives dx/dt of the shape of x.
           *args: Further arguments of `keras.Model.fit`.
           **kwargs: Further arguments of `keras.Model.fit`.
-        Raises: ValueError: if shapes do not fit or a value is not finite.
+        Raises:
+          ValueError: if shapes do not fit or a value is not finite.
+          tf.errors.InvalidArgumentError: if a value of a dataset is not, when
+            its batch comes.
         """
         return super().fit(x, y, *args, **kwargs)
+
+    def _weight_ranks(self, batch):
+        rank = tf.TensorShape(batch.y.shape).rank
+        # A weight per row, or one for each state of its path.
+        return (1,) if rank == 2 else (1, 2)
 
     def _admit(self, batch, purpose, seen):
         x, y = as_array(batch.x), batch.y
@@ -132,10 +144,10 @@ class StateField(CheckedModel):
             y = as_array(y)
             if seen != SPEC or Batch(x, y).is_known():
                 self._check_target(x, y)
-        if seen == WHOLE:
-            check_finite("x", np.asarray(x))
+        if seen in (WHOLE, FIRST, LATER):
+            _check_values("x", x)
             if y is not None:
-                check_finite("y", np.asarray(y))
+                _check_values("y", y)
         return batch._replace(x=x, y=y)
 
     def _check_state_shape(self, x, seen):
@@ -355,17 +367,16 @@ class HNN(StateField):
         check_smooth(activation)
         integrators.get_integrator(integrator)
         integrators.check_dt(dt)
-        if substeps < 1 or start_iterations < 0:
-            raise ValueError(
-                "`substeps` must be 1 or more, `start_iterations` 0 or more. "
-                f"Received: {substeps} and {start_iterations}."
-            )
+        integrators.check_count("substeps", substeps)
+        integrators.check_count("start_iterations", start_iterations, least=0)
         self.separable = separable
         self.dt = dt
         self.integrator = integrator
         self.substeps = substeps
         self.start_iterations = start_iterations
-        self._compiled_rollout = tf.function(integrators.rollout)
+        self._compiled_rollout = tf.function(
+            integrators.rollout, reduce_retracing=True
+        )
 
     def build(self, shape):
         self.dim = shape[-1]
@@ -438,11 +449,17 @@ class HNN(StateField):
           x0: States [batch, dim] to begin from.
           path: States at dt, 2 dt, ..., [batch, steps, dim].
         Returns: [batch, dim] after `start_iterations` of Gauss-Newton.
-        Raises: ValueError: if shapes do not fit.
+        Raises: ValueError: if shapes do not fit or a value is not finite.
         """
         x0 = self._check_states(x0, "x0")
         path = np.asarray(path, self.compute_dtype)
+        if path.ndim != 3:
+            raise ValueError(
+                "`path` must be states [batch, steps, dim]. Received: "
+                f"{path.shape}."
+            )
         self._check_target(x0, path)
+        check_finite("path", path)
         return self._fit_start(x0, tf.constant(path))
 
     def train_step(self, data):
@@ -534,6 +551,16 @@ class HNN(StateField):
             "substeps": self.substeps,
             "start_iterations": self.start_iterations,
         }
+
+
+def _check_values(name, part):
+    """Refuses what is not finite; in a graph, as it runs."""
+    if has_values(part):
+        check_finite(name, np.asarray(part))
+    elif tf.is_tensor(part):
+        tf.debugging.assert_all_finite(
+            part, f"`{name}` must be finite. Received: NaN or infinity."
+        )
 
 
 def _with_path(data):

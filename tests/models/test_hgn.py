@@ -785,7 +785,7 @@ def test_wrong_rollouts_get_a_clear_error():
     state = model.infer(make_videos())
     with pytest.raises(ValueError, match="`dt` must be"):
         model.rollout(state, 3, dt=0.0)
-    with pytest.raises(ValueError, match="`num_steps` must be 0 or more"):
+    with pytest.raises(ValueError, match="`num_steps` must be at least 0"):
         model.rollout(state, -1)
     with pytest.raises(ValueError, match="`sample` needs.*stochastic=False"):
         make_model(stochastic=False).sample(2, 3)

@@ -235,10 +235,16 @@ def test_start_is_taken_as_given_without_iterations():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"substeps": 0}, {"start_iterations": -1}]
+    ("settings", "match"),
+    [
+        ({"substeps": 0}, "`substeps` must be at least 1"),
+        ({"substeps": 1.5}, "`substeps` must be .* a whole number"),
+        ({"start_iterations": -1}, "`start_iterations` must be at least 0"),
+        ({"weight_decay": -1.0}, "`weight_decay` must be 0 or more"),
+    ],
 )
-def test_counts_that_cannot_be_are_refused(settings):
-    with pytest.raises(ValueError, match="`substeps` must be 1 or more"):
+def test_settings_that_cannot_be_are_refused(settings, match):
+    with pytest.raises(ValueError, match=match):
         HNN(**settings)
 
 
@@ -261,6 +267,59 @@ def test_rows_that_do_not_fit_are_refused(x, y, match):
     model.compile(loss="mse")
     with pytest.raises(ValueError, match=match):
         model.fit(x, y)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "generator", "batch"])
+@pytest.mark.parametrize("target", [False, True])
+@pytest.mark.parametrize("row", [0, 5])
+def test_nan_of_a_stream_does_not_reach_the_weights(kind, target, row, seed):
+    model = DerivativeNet(units=(8,))
+    model.compile("sgd", loss="mse")
+    x, y = states(8), states(8)
+    (y if target else x)[row, 1] = np.nan
+    batches = [(x[start : start + 4], y[start : start + 4]) for start in (0, 4)]
+    signature = (tf.TensorSpec([None, 2], tf.float32),) * 2
+    errors = (ValueError, tf.errors.InvalidArgumentError)
+    with pytest.raises(
+        errors, match=f"`{'y' if target else 'x'}` must be fini"
+    ):
+        if kind == "batch":
+            for batch in batches:
+                model.train_on_batch(*batch)
+        elif kind == "generator":
+            model.fit((batch for batch in batches), verbose=0)
+        else:
+            stream = tf.data.Dataset.from_generator(
+                lambda: batches, output_signature=signature
+            )
+            model.fit(stream, verbose=0)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_weights_of_derivatives_are_one_per_row():
+    model = DerivativeNet(units=(8,))
+    model.compile("sgd", loss="mse")
+    with pytest.raises(
+        ValueError, match="`sample_weight` must be a number per"
+    ):
+        model.evaluate(states(2), states(2), sample_weight=np.eye(2), verbose=0)
+
+
+def test_a_path_to_fit_a_start_to_is_looked_at():
+    model = HNN(units=(8,))
+    with pytest.raises(ValueError, match="`path` must be states .batch, steps"):
+        model.fit_start(states(3), states(3))
+    path = np.full((3, 4, 2), np.nan)
+    with pytest.raises(ValueError, match="`path` must be finite"):
+        model.fit_start(states(3), path)
+
+
+def test_rollouts_of_any_number_of_rows_share_a_graph():
+    model = HNN(units=(8,))
+    for rows in range(1, 6):
+        model.rollout(states(rows), 0.1, 2)
+    # One of the first number of rows, and one of any.
+    assert model._compiled_rollout.experimental_get_tracing_count() <= 2
 
 
 def test_nan_row_is_named():

@@ -200,7 +200,7 @@ _BOTH_WAYS: _Settings = {
 BUDGETS: dict[str, _Settings] = {
     "demo": {**_LAW, "num_inference_frames": 5, "num_steps": 3000},
     "cpu": {**_CPU, "num_steps": 8000},
-    "flat": {**_BOTH_WAYS, **_STRAIGHT, "num_steps": 4000},
+    "flat": {**_BOTH_WAYS, "energy_activation": "sin", "num_steps": 4000},
     # On videos of 120 frames: rollouts are short until the law is found.
     "far": {
         **_BOTH_WAYS,

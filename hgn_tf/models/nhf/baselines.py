@@ -16,11 +16,12 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from hgn_tf.integrators import check_count
 from hgn_tf.models.batches import STEP, Batch
 from hgn_tf.models.exports import export, spec
 from hgn_tf.models.nhf.points import (
     admit_points,
-    check_count,
+    check_draws,
     check_points,
     check_precision,
     draw_seed,
@@ -294,17 +295,19 @@ class NormalizingFlow(GuardedModel):
                 f"`kind` must be one of {list(FLOWS)}. Received: {kind!r}."
             )
         self.kind = kind
-        self.num_layers = num_layers or FLOWS[kind].num_layers
-        self.units = tuple(units or FLOWS[kind].units)
-        self.num_bins = num_bins
-        self.half_width = half_width
-        numbers = (self.num_layers, *self.units, num_bins - 1, half_width)
-        if min(numbers) <= 0:
+        usual = FLOWS[kind]
+        layers = usual.num_layers if num_layers is None else num_layers
+        self.num_layers = check_count("num_layers", layers)
+        self.units = tuple(usual.units if units is None else units)
+        for width in self.units:
+            check_count("units", width)
+        self.num_bins = check_count("num_bins", num_bins, least=2)
+        if not 0 < half_width < float("inf"):
             raise ValueError(
-                "Layers, units and `half_width` must be positive, and a "
-                "spline needs two bins. Received: "
-                f"{self.num_layers}, {self.units}, {half_width}, {num_bins}."
+                "`half_width` must be positive and finite. Received: "
+                f"{half_width}."
             )
+        self.half_width = half_width
         self._compiled_sample = tf.function(
             lambda n, seed: self.distribution().sample(n, seed=seed)
         )
@@ -413,7 +416,7 @@ class NormalizingFlow(GuardedModel):
                 "The model must know the dimension of its points: call `fit` "
                 "or `build((None, dim))`. Received: a model not yet built."
             )
-        n = check_count("n", n, symbolic=True)
+        n = check_draws("n", n, symbolic=True)
         return self._compiled_sample(tf.convert_to_tensor(n), draw_seed(seed))
 
     def test_step(self, data) -> dict:

@@ -5,6 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
+from hgn_tf.integrators import check_count
 from hgn_tf.networks import serializable
 from hgn_tf.networks.layers import WholePrecision
 
@@ -51,10 +52,12 @@ class BumpEnergy(WholePrecision):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if min(units, radius, *widths, scale) <= 0:
+        check_count("units", units)
+        lengths = (radius, *widths, scale)
+        if not all(0 < length < math.inf for length in lengths):
             raise ValueError(
-                "`units`, `radius`, `widths` and `scale` must be positive. "
-                f"Received: {units}, {radius}, {tuple(widths)}, {scale}."
+                "`radius`, `widths` and `scale` must be positive and finite. "
+                f"Received: {radius}, {tuple(widths)}, {scale}."
             )
         self.units = units
         self.radius = radius

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from hgn_tf import integrators
 from hgn_tf.models.nhf.energies import BumpEnergy
 from hgn_tf.models.nhf.leapfrog import StackedHamiltonian
 from hgn_tf.models.nhf.posteriors import FlowMomentum, GaussianMomentum
@@ -79,7 +80,8 @@ def nhf_networks(
       posterior_units: Hidden widths of the networks of the posterior.
       dtype: Precision of the layers, that of the model. Defaults to Keras's.
     Returns: dict of the arguments `hamiltonian` and `posterior` of `NHF`.
-    Raises: ValueError: for an unknown name, or several widths of bumps.
+    Raises: ValueError: for an unknown name, several widths of bumps, a number
+      out of its range, or a setting that bumps do not read.
     Source: the HGN paper (Toth et al., 2019), A.2, for "paper".
     """
     _check_choice("form", form, FORMS)
@@ -105,6 +107,20 @@ def nhf_networks(
             "`units` of bumps must be their number alone, such as (64,). "
             f"Received: {units}."
         )
+    own = {
+        "activation": (activation, "softplus"),
+        "first_scale": (first_scale, 1.0),
+        "first_bias": (first_bias, 1.0),
+    }
+    unread = [name for name, (value, usual) in own.items() if value != usual]
+    if bumps and unread:
+        raise ValueError(
+            "Bumps have no activation, and first weights of their own. "
+            f"Received: {unread}; leave them out, or take energy='mlp'."
+        )
+    num_hamiltonians = integrators.check_count(
+        "num_hamiltonians", settings["num_hamiltonians"]
+    )
 
     def make_energy():
         if bumps:
@@ -132,7 +148,7 @@ def nhf_networks(
     }
     return {
         "hamiltonian": StackedHamiltonian(
-            template, settings["num_hamiltonians"], dtype=dtype
+            template, num_hamiltonians, dtype=dtype
         ),
         "posterior": momentum[settings["posterior"]](),
     }

@@ -103,10 +103,7 @@ class LeapfrogFlow(_StateBijector):
                 "potential(q): on others leapfrog keeps no volume. "
                 f"Received: {hamiltonian!r}."
             )
-        if num_steps < 1:
-            raise ValueError(
-                f"`num_steps` must be at least 1. Received: {num_steps}."
-            )
+        integrators.check_count("num_steps", num_steps)
         if isinstance(dt, int | float):
             integrators.check_dt(dt)
         super().__init__(name)
@@ -252,8 +249,7 @@ class StackedHamiltonian(keras.layers.Layer):
 
     def __init__(self, template: keras.layers.Layer, count: int, **kwargs):
         super().__init__(**kwargs)
-        if count < 1:
-            raise ValueError(f"`count` must be at least 1. Received: {count}.")
+        integrators.check_count("count", count)
         self.count = count
         # Keras would list the weights of an attribute beside the stacks.
         self._template = lambda: template

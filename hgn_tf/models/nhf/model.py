@@ -22,7 +22,7 @@ from hgn_tf.models.nhf.leapfrog import (
 )
 from hgn_tf.models.nhf.points import (
     admit_points,
-    check_count,
+    check_draws,
     check_points,
     check_precision,
     draw_seed,
@@ -170,13 +170,16 @@ class NHF(GuardedModel):
         super().__init__(seed, **kwargs)
         check_precision(self.dtype_policy)
         integrators.check_dt(dt)
+        integrators.check_count("num_steps", num_steps)
+        integrators.check_count("num_samples", num_samples)
         for name, value in (
-            ("num_steps", num_steps),
-            ("num_samples", num_samples),
+            ("kl_tolerance", kl_tolerance),
+            ("drift_tolerance", drift_tolerance),
         ):
-            if value < 1:
+            if value is not None and not 0 < value < float("inf"):
                 raise ValueError(
-                    f"`{name}` must be at least 1. Received: {value}."
+                    f"`{name}` must be positive and finite, or None. "
+                    f"Received: {value}."
                 )
         # Saved files know the weights of the Hamiltonians by this name.
         self.energies = _stack_or_list(hamiltonian)
@@ -222,7 +225,8 @@ class NHF(GuardedModel):
                 self.prior, self.dim, self.compute_dtype
             )
             self._check_layers()
-        if self.kl_geco and not hasattr(self.state_prior, "distributions"):
+        parts = getattr(self.state_prior, "distributions", ())
+        if self.kl_geco and [x.event_shape for x in parts] != 2 * [(self.dim,)]:
             raise ValueError(
                 "`kl_tolerance` needs a prior of p apart: a name, a "
                 "distribution of one number, or a pair (q, p). Received: "
@@ -263,7 +267,7 @@ class NHF(GuardedModel):
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: None = None, *args, **kwargs) -> Any:
-        """As `keras.Model.evaluate`: the ELBO of points, one momentum each."""
+        """As `keras.Model.evaluate`: the ELBO, `num_samples` momenta each."""
         return super().evaluate(x, y, *args, **kwargs)
 
     def call(self, q: tf.Tensor, training: bool = False) -> NHFOutput:
@@ -310,14 +314,14 @@ class NHF(GuardedModel):
 
         It follows the weights of the model as they change.
         """
+        self._check_built()
         return FlowChain(self.flows, self.affine)
 
     @property
     def joint(self) -> tfp.distributions.Distribution:
         """The density of (q_T, p_T) joined, exact, event shape [2 dim]."""
-        return tfp.distributions.TransformedDistribution(
-            self.state_prior, self.bijector
-        )
+        flow = self.bijector
+        return tfp.distributions.TransformedDistribution(self.state_prior, flow)
 
     def importance(
         self, q: np.ndarray | tf.Tensor, num_samples: int = 1000, seed: int = 0
@@ -336,7 +340,7 @@ class NHF(GuardedModel):
         Raises: ValueError: if shapes do not fit or a value is not finite.
         """
         q = self._check_points(q)
-        num_samples = check_count("num_samples", num_samples)
+        num_samples = check_draws("num_samples", num_samples)
         seed = tf.cast(seed, tf.int64)
         count = min(num_samples, _STATES_AT_ONCE)
         rows, blocks = _STATES_AT_ONCE // count, -(-num_samples // count)
@@ -419,7 +423,8 @@ class NHF(GuardedModel):
         Returns: [batch].
         Raises: ValueError: if p does not fit or is not finite.
         """
-        return self.hamiltonians[index].kinetic(self._check_points(p, "p"))
+        p = self._check_points(p, "p")
+        return self.hamiltonians[index].kinetic(p)
 
     def potential(self, q: np.ndarray | tf.Tensor, index: int = 0) -> tf.Tensor:
         """V(q) of Hamiltonian `index` at q [batch, dim]; its offset is free.
@@ -429,7 +434,8 @@ class NHF(GuardedModel):
         Returns: [batch].
         Raises: ValueError: if q does not fit or is not finite.
         """
-        return self.hamiltonians[index].potential(self._check_points(q))
+        q = self._check_points(q)
+        return self.hamiltonians[index].potential(q)
 
     def test_step(self, data) -> dict:
         batch = self._look(Batch.of(data), "evaluate", STEP)
@@ -585,13 +591,16 @@ class NHF(GuardedModel):
         path = tf.concat(pieces, axis=1)
         return split_state(self.affine.forward(path) if self.affine else path)
 
-    def _draw(self, n, seed):
+    def _check_built(self):
         if not self.built:
             raise ValueError(
                 "The model must know the dimension of its points: call `fit` "
                 "or `build((None, dim))`. Received: a model not yet built."
             )
-        n = check_count("n", n, symbolic=True)
+
+    def _draw(self, n, seed):
+        self._check_built()
+        n = check_draws("n", n, symbolic=True)
         return self.state_prior.sample(n, draw_seed(seed))
 
     def _step(self, batch):

@@ -1,11 +1,10 @@
 """Points [rows, dim] at the door of a density model: taken out and checked."""
 
-import operator
-
 import keras
 import numpy as np
 import tensorflow as tf
 
+from hgn_tf import integrators
 from hgn_tf.models.batches import (
     SPEC,
     WHOLE,
@@ -44,10 +43,10 @@ def check_points(
     return tf.cast(points, dtype)
 
 
-def check_count(
+def check_draws(
     name: str, count: int | tf.Tensor, symbolic: bool = False
 ) -> int | tf.Tensor:
-    """A number of things, as Python's int.
+    """A number of draws, 1 or more, as Python's int.
 
     Args:
       name: Name of the argument.
@@ -62,15 +61,7 @@ def check_count(
         raise ValueError(
             f"`{name}` must be known before a graph runs. Received: {count}."
         )
-    try:
-        number = operator.index(count)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(
-            f"`{name}` must be at least 1, a whole number. Received: {count}."
-        )
-    return number
+    return integrators.check_count(name, count)
 
 
 def draw_seed(seed: int | tf.Tensor) -> tf.Tensor:

@@ -139,7 +139,7 @@ def phase_prior(
     Returns: A distribution; of a pair it is a `tfd.Blockwise`.
     Raises: ValueError: for an unknown name, another shape or dtype, variables.
     """
-    if isinstance(prior, tfd.Distribution) and prior.event_shape.rank:
+    if isinstance(prior, tfd.Distribution) and _rank(prior):
         return _check(prior, 2 * dim, dtype)
     parts = prior if isinstance(prior, tuple | list) else (prior, prior)
     if len(parts) != 2:
@@ -163,9 +163,20 @@ def _one_part(part, dim, dtype):
             f"A prior must be one of {sorted(named)}, a distribution or a pair "
             f"(q, p) of them. Received: {part!r}."
         )
-    if part.event_shape.rank == 0:
+    if _rank(part) == 0:
         part = tfd.Sample(part, dim)
     return _check(part, dim, dtype)
+
+
+def _rank(prior):
+    """Axes of an event; of a joint distribution there are several events."""
+    if not isinstance(prior.event_shape, tf.TensorShape):
+        raise ValueError(
+            "A prior must have one event, an array of numbers. Received: "
+            f"{prior}, whose events are {prior.event_shape}; a pair (q, p) "
+            "gives two distributions."
+        )
+    return prior.event_shape.rank
 
 
 def _check(prior, size, dtype):
@@ -188,15 +199,17 @@ def distribution_config(value: Any) -> Any:
     Raises: ValueError: for another kind of value, or a class that is neither
       TFP's nor SoftUniform.
     """
+    # Numbers of numpy's first: its float64 is a float of Python's too, and as
+    # such would be float32 when it is read.
+    if isinstance(value, np.ndarray | np.number | np.bool_ | tf.Tensor):
+        array = np.asarray(value)
+        return {"array": array.tolist(), "dtype": array.dtype.name}
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, tf.DType):
         return {"dtype": value.name}
     if isinstance(value, tuple | list):
         return [distribution_config(part) for part in value]
-    if isinstance(value, np.ndarray | np.generic | tf.Tensor):
-        array = np.asarray(value)
-        return {"array": array.tolist(), "dtype": array.dtype.name}
     if isinstance(value, tfd.Distribution):
         # TFP makes some classes of a base with an underscore.
         name = type(value).__name__.lstrip("_")

@@ -96,10 +96,16 @@ def test_oval_bumps_start_round_and_as_wide_as_distances_are(seed):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"units": 0}, {"radius": -1.0}, {"widths": (0.0, 1.0)}]
+    "settings,match",
+    [
+        ({"units": 0}, "`units` must be at least 1"),
+        ({"radius": -1.0}, "must be positive"),
+        ({"widths": (0.0, 1.0)}, "must be positive"),
+        ({"scale": float("nan")}, "must be positive and finite"),
+    ],
 )
-def test_settings_that_are_not_positive_are_refused(settings):
-    with pytest.raises(ValueError, match="must be positive"):
+def test_settings_that_are_not_positive_are_refused(settings, match):
+    with pytest.raises(ValueError, match=match):
         BumpEnergy(**settings)
 
 

@@ -462,8 +462,14 @@ def test_data_that_cannot_be_learned_are_refused(data, match):
 
 def test_questions_that_cannot_be_answered_are_refused():
     model = make(**SMALL)
-    with pytest.raises(ValueError, match="must know the dimension"):
-        model.sample(3)
+    for ask in (
+        lambda: model.sample(3),
+        lambda: model.joint,
+        lambda: model.bijector,
+    ):
+        with pytest.raises(ValueError, match="must know the dimension"):
+            ask()
+    assert make(**SMALL).potential(points(3)).shape == (3,)
     model.build((None, 2))
     with pytest.raises(ValueError, match="`n` must be at least 1"):
         model.trajectory(0)
@@ -482,7 +488,13 @@ def test_questions_that_cannot_be_answered_are_refused():
 @pytest.mark.parametrize(
     "settings,match",
     [
-        ({"num_hamiltonians": 0}, "`count` must be at least 1"),
+        ({"num_hamiltonians": 0}, "`num_hamiltonians` must be at least 1"),
+        ({"form": "bumps", "activation": "tanh"}, "Bumps have no activation"),
+        ({"form": "bumps", "first_scale": 2.0}, "Received: \\['first_scale'"),
+        ({"num_steps": 1.5}, "`num_steps` must be .* a whole number"),
+        ({"num_samples": 1.5}, "`num_samples` must be .* a whole number"),
+        ({"kl_tolerance": 0.0}, "`kl_tolerance` must be positive"),
+        ({"drift_tolerance": np.inf}, "`drift_tolerance` must be positive"),
         ({"form": "papers"}, "`form` must be one of \\['paper', 'fixed_"),
         ({"energy": "rbf"}, "\\['bumps', 'mlp', 'ovals'\\]. Received: 'rbf'"),
         ({"form": "bumps", "units": (8, 8)}, "their number alone"),
@@ -492,7 +504,7 @@ def test_questions_that_cannot_be_answered_are_refused():
         ({"kinetic_energy": "p^2"}, "\\['learned', 'quadratic'\\]"),
         ({"posterior": "spline"}, "\\['affine', 'flow', 'gaussian'\\]"),
         ({"dtype": "mixed_float16"}, "in float32 or float64"),
-        ({"kl_tolerance": -1.0}, "`tolerance` and `rate` must be positive"),
+        ({"kl_tolerance": -1.0}, "`kl_tolerance` must be positive"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, match):
@@ -500,8 +512,20 @@ def test_settings_that_cannot_be_are_refused(settings, match):
         make(**settings)
 
 
-def test_a_joint_prior_has_no_prior_of_p_to_compare_with():
-    prior = tfd.MultivariateNormalDiag(tf.zeros(4))
+@pytest.mark.parametrize(
+    "prior",
+    [
+        tfd.MultivariateNormalDiag(tf.zeros(4)),
+        tfd.Blockwise(4 * [tfd.Normal(0.0, 1.0)]),
+        tfd.Blockwise(
+            [
+                tfd.MultivariateNormalDiag(tf.zeros(3)),
+                tfd.MultivariateNormalDiag(tf.zeros(1)),
+            ]
+        ),
+    ],
+)
+def test_a_joint_prior_has_no_prior_of_p_to_compare_with(prior):
     with pytest.raises(ValueError, match="needs a prior of p apart"):
         make(prior=prior, kl_tolerance=1.0).build((None, 2))
 

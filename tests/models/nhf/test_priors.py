@@ -127,6 +127,18 @@ def test_prior_covers_the_state_and_survives_json(name):
     np.testing.assert_array_equal(again.log_prob(x), prior.log_prob(x))
 
 
+@pytest.mark.parametrize(
+    "prior",
+    [
+        tfd.Normal(np.float64(0), np.float64(1)),
+        SoftUniform(np.float64(6), np.float64(8)),
+    ],
+)
+def test_numbers_of_numpy_keep_their_precision_in_json(prior):
+    config = json.loads(json.dumps(distribution_config(prior)))
+    assert distribution_from(config).dtype == "float64"
+
+
 def test_pair_is_the_product_of_its_parts():
     prior = phase_prior((SoftUniform(6.0, 8.0), "normal"), 2, "float32")
     x = prior.sample(7, seed=(0, 1)).numpy()
@@ -145,6 +157,10 @@ def test_pair_is_the_product_of_its_parts():
         (tfd.Normal(np.float64(0), 1), "in float32"),
         (tfd.Normal([0.0, 0.0], 1.0), "must cover q and p"),
         (tfd.Normal(tf.Variable(0.0), 1.0), "without variables"),
+        (
+            tfd.JointDistributionSequential(2 * [tfd.Normal(0.0, 1.0)]),
+            "must have one event",
+        ),
     ],
 )
 def test_prior_that_cannot_be_is_refused(prior, match):
