@@ -62,9 +62,10 @@ class Study:
 STUDIES = {
     "ablation": Study(
         "What brings a law",
-        "The row `flat` is the budget of that name with 3,000 steps. `conv` "
-        "has 1,000, and its horizon is whole after 500. Each other row changes "
-        "what it is named after. `neither` has no agreement and no positions, "
+        "The row `flat` is the budget of that name with 3,000 steps, and with "
+        "softplus in its energies, as it was before. `conv` has 1,000, and its "
+        "horizon is whole after 500. Each other row changes what it is named "
+        "after. `neither` has no agreement and no positions, "
         "`first_anchor` rolls from frame 15 over the whole video, "
         "`first_state` has z at the first frame, `bent_positions` has a "
         "`PositionNet`, `random_start` no grey frame, and `long_videos` "
