@@ -225,7 +225,7 @@ def check_count(name: str, count: int, least: int = 1) -> int:
         number = least - 1
     if number < least:
         raise ValueError(
-            f"`{name}` must be at least {least}, a whole number. "
+            f"`{name}` must be a whole number of at least {least}. "
             f"Received: {count}."
         )
     return number

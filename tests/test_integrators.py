@@ -392,7 +392,9 @@ def test_unknown_integrator_is_refused_with_the_known_ones():
 
 
 def test_negative_number_of_steps_is_refused():
-    with pytest.raises(ValueError, match="`num_steps` must be at least 0.*-1"):
+    with pytest.raises(
+        ValueError, match="`num_steps` must be a whole number of at least 0.*-1"
+    ):
         rollout(CoupledPendulums(), make_state(), 0.1, -1)
 
 

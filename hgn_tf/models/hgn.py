@@ -1,6 +1,5 @@
 """The Hamiltonian Generative Network: frames -> state -> motion -> frames."""
 
-import operator
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -1263,12 +1262,8 @@ class HGN(GuardedVideoModel):
 
 def _check_counts(**counts):
     for name, count in counts.items():
-        try:
-            operator.index(0 if count is None else count)
-        except TypeError:
-            raise ValueError(
-                f"`{name}` must be a whole number. Received: {count}."
-            ) from None
+        if count is not None:
+            integrators.check_count(name, count, least=0)
 
 
 def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):
@@ -1282,11 +1277,10 @@ def _check_frames(inferred, decoded, curriculum_steps, initial_horizon):
             "`num_decoded_frames` must be at least 1, or None for all. "
             f"Received: {decoded}."
         )
-    if curriculum_steps < 0 or (curriculum_steps and decoded is None):
+    if curriculum_steps and decoded is None:
         raise ValueError(
-            "`curriculum_steps` must be 0 or more and needs "
-            f"`num_decoded_frames`. Received: {curriculum_steps} and "
-            f"{decoded}."
+            "`curriculum_steps` needs `num_decoded_frames`. Received: "
+            f"{curriculum_steps} and {decoded}."
         )
 
 

@@ -239,8 +239,14 @@ def test_a_damaged_run_is_told(run_dir, here, capsys, name, damage, message):
 @pytest.mark.parametrize(
     "command, message",
     [
-        ("rollout run --steps=-1 --out x.gif", "`num_steps` must be at least 0"),
-        ("sample run --steps=-1 --out x.gif", "`num_steps` must be at least 0"),
+        (
+            "rollout run --steps=-1 --out x.gif",
+            "`num_steps` must be a whole number of",
+        ),
+        (
+            "sample run --steps=-1 --out x.gif",
+            "`num_steps` must be a whole number of",
+        ),
         ("rollout run --dt 1e9 --out x.gif", "the true motion is followed"),
         ("rollout run --dt=-1e9 --out x.gif", "the true motion is followed"),
         ("rollout run --dt nan --out x.gif", "`dt` must be a finite number"),

@@ -646,7 +646,9 @@ def test_states_that_do_not_fit_are_refused_by_every_door():
 @pytest.mark.parametrize("num_steps", [2.5, 2.0, -1, None])
 def test_steps_of_a_rollout_are_a_whole_number(make, num_steps):
     model = make()
-    with pytest.raises(ValueError, match="at least 0, a whole number") as error:
+    with pytest.raises(
+        ValueError, match="a whole number of at least 0"
+    ) as error:
         if isinstance(model, HNN):
             model.rollout(np.ones((1, 2)), 0.1, num_steps)
         else:

@@ -758,7 +758,7 @@ def test_size_may_be_unknown_but_in_a_graph():
         ({"curriculum_steps": 5}, "needs `num_decoded_frames`"),
         (
             {"curriculum_steps": -1, "num_decoded_frames": 2},
-            "`curriculum_steps` must be 0 or more",
+            "`curriculum_steps` must be a whole number of at least 0",
         ),
         (
             {"decoder": networks.DenseDecoder((8,), (16, 16, 1))},
@@ -785,7 +785,9 @@ def test_wrong_rollouts_get_a_clear_error():
     state = model.infer(make_videos())
     with pytest.raises(ValueError, match="`dt` must be"):
         model.rollout(state, 3, dt=0.0)
-    with pytest.raises(ValueError, match="`num_steps` must be at least 0"):
+    with pytest.raises(
+        ValueError, match="`num_steps` must be a whole number of at least 0"
+    ):
         model.rollout(state, -1)
     with pytest.raises(ValueError, match="`sample` needs.*stochastic=False"):
         make_model(stochastic=False).sample(2, 3)

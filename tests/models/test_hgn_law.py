@@ -677,7 +677,7 @@ def test_configuration_keeps_what_asks_for_a_law(tmp_path):
         ({"rollout_ramp": (5, 3)}, "`rollout_ramp` must be two steps"),
         ({"rollout_ramp": (3, 5)}, "needs `initial_rollout_steps`"),
         ({"state_frame": 2}, "from 0 to 1. Received: 2"),
-        ({"state_frame": -1}, "a frame of the shortest window"),
+        ({"state_frame": -1}, "`state_frame` must be a whole number of"),
         ({"state_frame": 1, "rollout_steps": 4}, "num_decoded_frames"),
         ({"anchor": "random", "rollout_steps": 4}, "num_decoded_frames"),
         ({"agreement": -1.0}, "0 or more"),

@@ -237,9 +237,12 @@ def test_start_is_taken_as_given_without_iterations():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"substeps": 0}, "`substeps` must be at least 1"),
-        ({"substeps": 1.5}, "`substeps` must be .* a whole number"),
-        ({"start_iterations": -1}, "`start_iterations` must be at least 0"),
+        ({"substeps": 0}, "`substeps` must be a whole number of at least 1"),
+        ({"substeps": 1.5}, "`substeps` must be a whole number"),
+        (
+            {"start_iterations": -1},
+            "`start_iterations` must be a whole number of at least 0",
+        ),
         ({"weight_decay": -1.0}, "`weight_decay` must be 0 or more"),
     ],
 )

@@ -98,7 +98,7 @@ _DEPARTURES = {
         _PAPER_RUNS,
         _FLAT.format("16 numbers, whatever the system"),
         "- Agreement between windows, positions that a frame shows, a state "
-        "amid its window and Muon are not in the paper.",
+        "amid its window, energies of sines and Muon are not in the paper.",
     ),
     "far": (
         "- The paper trains on 50,000 videos of 30 frames, here on 5,000 of "

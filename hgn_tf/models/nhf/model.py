@@ -320,8 +320,10 @@ class NHF(GuardedModel):
     @property
     def joint(self) -> tfp.distributions.Distribution:
         """The density of (q_T, p_T) joined, exact, event shape [2 dim]."""
-        flow = self.bijector
-        return tfp.distributions.TransformedDistribution(self.state_prior, flow)
+        self._check_built()
+        return tfp.distributions.TransformedDistribution(
+            self.state_prior, self.bijector
+        )
 
     def importance(
         self, q: np.ndarray | tf.Tensor, num_samples: int = 1000, seed: int = 0

@@ -252,9 +252,13 @@ def test_mask_outlives_an_optimiser_that_knows_none():
 def test_errors_name_the_rule():
     with pytest.raises(ValueError, match="'spline'.*Received: 'glow'"):
         NormalizingFlow("glow")
-    with pytest.raises(ValueError, match="`num_bins` must be at least 2"):
+    with pytest.raises(
+        ValueError, match="`num_bins` must be a whole number of at least 2"
+    ):
         NormalizingFlow("spline", num_bins=1)
-    with pytest.raises(ValueError, match="`num_layers` must be at least 1"):
+    with pytest.raises(
+        ValueError, match="`num_layers` must be a whole number of at least 1"
+    ):
         NormalizingFlow(num_layers=0)
     with pytest.raises(ValueError, match="`half_width` must be positive"):
         NormalizingFlow("spline", half_width=float("nan"))

@@ -98,7 +98,7 @@ def test_oval_bumps_start_round_and_as_wide_as_distances_are(seed):
 @pytest.mark.parametrize(
     "settings,match",
     [
-        ({"units": 0}, "`units` must be at least 1"),
+        ({"units": 0}, "`units` must be a whole number of at least 1"),
         ({"radius": -1.0}, "must be positive"),
         ({"widths": (0.0, 1.0)}, "must be positive"),
         ({"scale": float("nan")}, "must be positive and finite"),
@@ -146,7 +146,9 @@ def test_template_that_a_stack_would_cut_is_refused():
     unit = networks.SeparableHamiltonian(networks.QuadraticEnergy(), net)
     with pytest.raises(ValueError, match="without regularisers"):
         StackedHamiltonian(unit, 2).build((None, 2))
-    with pytest.raises(ValueError, match="`count` must be at least 1"):
+    with pytest.raises(
+        ValueError, match="`count` must be a whole number of at least 1"
+    ):
         StackedHamiltonian(unit, 0)
 
 

@@ -471,11 +471,15 @@ def test_questions_that_cannot_be_answered_are_refused():
             ask()
     assert make(**SMALL).potential(points(3)).shape == (3,)
     model.build((None, 2))
-    with pytest.raises(ValueError, match="`n` must be at least 1"):
+    with pytest.raises(
+        ValueError, match="`n` must be a whole number of at least 1"
+    ):
         model.trajectory(0)
-    with pytest.raises(ValueError, match="`num_samples` must be at least 1"):
+    with pytest.raises(
+        ValueError, match="`num_samples` must be a whole number of at least 1"
+    ):
         model.log_prob(points(3), num_samples=0)
-    with pytest.raises(ValueError, match="a whole number. Received: 2.5"):
+    with pytest.raises(ValueError, match="a whole number.*Received: 2.5"):
         model.sample(2.5)
     with pytest.raises(ValueError, match="known before a graph runs"):
         tf.function(lambda n: model.elbo(points(3), n))(tf.constant(2))
@@ -488,18 +492,24 @@ def test_questions_that_cannot_be_answered_are_refused():
 @pytest.mark.parametrize(
     "settings,match",
     [
-        ({"num_hamiltonians": 0}, "`num_hamiltonians` must be at least 1"),
+        (
+            {"num_hamiltonians": 0},
+            "`num_hamiltonians` must be a whole number of at least 1",
+        ),
         ({"form": "bumps", "activation": "tanh"}, "Bumps have no activation"),
         ({"form": "bumps", "first_scale": 2.0}, "Received: \\['first_scale'"),
-        ({"num_steps": 1.5}, "`num_steps` must be .* a whole number"),
-        ({"num_samples": 1.5}, "`num_samples` must be .* a whole number"),
+        ({"num_steps": 1.5}, "`num_steps` must be a whole number"),
+        ({"num_samples": 1.5}, "`num_samples` must be a whole number"),
         ({"kl_tolerance": 0.0}, "`kl_tolerance` must be positive"),
         ({"drift_tolerance": np.inf}, "`drift_tolerance` must be positive"),
         ({"form": "papers"}, "`form` must be one of \\['paper', 'fixed_"),
         ({"energy": "rbf"}, "\\['bumps', 'mlp', 'ovals'\\]. Received: 'rbf'"),
         ({"form": "bumps", "units": (8, 8)}, "their number alone"),
-        ({"num_steps": 0}, "`num_steps` must be at least 1"),
-        ({"num_samples": 0}, "`num_samples` must be at least 1"),
+        ({"num_steps": 0}, "`num_steps` must be a whole number of at least 1"),
+        (
+            {"num_samples": 0},
+            "`num_samples` must be a whole number of at least 1",
+        ),
         ({"dt": 0.0}, "`dt` must be a finite number"),
         ({"kinetic_energy": "p^2"}, "\\['learned', 'quadratic'\\]"),
         ({"posterior": "spline"}, "\\['affine', 'flow', 'gaussian'\\]"),
