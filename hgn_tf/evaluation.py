@@ -122,7 +122,7 @@ METRICS = {
     ),
     "excess_mse_e4": Metric("excess over the noise floor"),
     "train_mse_e4": Metric(
-        "train MSE x 1e4", "over all frames, which may be more than of a test"
+        "train MSE x 1e4", "over all frames of training videos"
     ),
     "test_fvu": Metric(
         "test FVU", "mean image 1, perfect 0 (clean frames)", ".3f"

@@ -10,6 +10,7 @@ two-form on any H, at several gradients per step.
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -203,10 +204,15 @@ def check_dt(dt: float) -> float:
     return dt
 
 
-def check_num_steps(num_steps: int) -> int:
-    """Gives `num_steps` back as an int; less than 0 or a part is refused."""
+def check_num_steps(num_steps: Any) -> Any:
+    """Gives `num_steps` back as an int; less than 0 or a part is refused.
+
+    A tensor of a graph is given back as it is.
+    """
     if tf.is_tensor(num_steps):
-        return num_steps  # In a graph it is known when that runs.
+        if not tf.executing_eagerly():
+            return num_steps  # It is known when the graph runs.
+        num_steps = num_steps.numpy()
     return check_count("num_steps", num_steps, least=0)
 
 

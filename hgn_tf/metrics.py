@@ -280,7 +280,7 @@ def symetric(
     x, y = _states(learned, truth)
     x = _along_filled_axes(x)
     r2, jacobian, degree = _fit_polynomial(x, y, seed, _explained)
-    sym = _symplectic_defect(jacobian)
+    sym = _symplectic_defect(jacobian, y)
     if y.shape[1] == 2 and _count(x.shape[1], 2) > _MOST_MONOMIALS:
         sym = 1.0
     passed = r2 > _SYMETRIC_R2 and sym < _SYMETRIC_SYM
@@ -348,11 +348,14 @@ def _filled_axes(products, least):
 
 def _in_spreads(x):
     """States whose q, and whose p, have a total variance of 1, or of 0."""
+    return x / _spreads(x)
+
+
+def _spreads(x):
+    """Root of the total variance of q, and of p, for each number; 1 for 0."""
     parts = np.split(x, 2, axis=1)
     sizes = [np.sqrt(np.square(part).sum(axis=1).mean()) for part in parts]
-    return np.concatenate(
-        [part / (size or 1.0) for part, size in zip(parts, sizes)], axis=1
-    )
+    return np.repeat([size or 1.0 for size in sizes], x.shape[1] // 2)
 
 
 def _states(learned, truth):
@@ -464,18 +467,25 @@ def _form(size):
     return np.kron([[0.0, 1.0], [-1.0, 0.0]], np.eye(size // 2))
 
 
-def _symplectic_defect(jacobian):
+def _symplectic_defect(jacobian, y):
     """Mean squared distance of (J E J^T)(J E J^T)^T from the unit matrix."""
-    form = _form(jacobian.shape[2])
-    product = jacobian @ form @ jacobian.transpose(0, 2, 1)
-    square = product @ product.transpose(0, 2, 1)
+    square = _square_of_form(jacobian)
     size = np.abs(square).max(axis=(1, 2)).mean()
     # Where q and p carry the same numbers there is rounding alone, and no unit.
-    # Its mean square over a matrix of many numbers would still be small.
-    if size <= _NO_FORM * np.square(jacobian).sum(axis=(1, 2)).mean() ** 2:
+    # Its mean square over a matrix of many numbers would still be small. In
+    # spreads of q and of p, whose units are no matter.
+    even = jacobian / _spreads(y)[:, np.newaxis]
+    whole = np.square(even).sum(axis=(1, 2)).mean() ** 2
+    if _square_of_form(even).max() <= _NO_FORM * whole:
         return 1.0
     unit = np.eye(square.shape[1])
     return min(np.square(square / size - unit).mean(), 1.0)
+
+
+def _square_of_form(jacobian):
+    """(J E J^T)(J E J^T)^T of each J."""
+    product = jacobian @ _form(jacobian.shape[2]) @ jacobian.transpose(0, 2, 1)
+    return product @ product.transpose(0, 2, 1)
 
 
 def valid_prediction_time(

@@ -28,6 +28,11 @@ _FURTHEST = 5.0
 _NUM_WINDOWS, _WINDOW = 12, 7
 
 
+def shown(video: np.ndarray) -> np.ndarray:
+    """Drawn frames within [0, 1]; what is not finite becomes NaN, as lost."""
+    return np.clip(np.where(np.isfinite(video), video, np.nan), 0.0, 1.0)
+
+
 def judge(
     recipe: Any, video: np.ndarray, energy: np.ndarray, dt: float
 ) -> dict[str, float]:

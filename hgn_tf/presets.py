@@ -120,14 +120,19 @@ def save(
       card: Result of the model's run, or None.
     Returns: The folder; of a repository its address.
     Raises:
-      ValueError: if it is no such model, or not built.
+      TypeError: if it is no such model.
+      ValueError: if it is not built.
       BlockingIOError: if another process writes there.
     """
-    if not hasattr(model, "part_weights") or not model.built:
+    if not hasattr(model, "part_weights"):
+        raise TypeError(
+            "A preset must be of an HGN, PixelHNN, NHF or NormalizingFlow. "
+            f"Received: {type(model).__name__}; `model.save` writes others."
+        )
+    if not model.built:
         raise ValueError(
-            "A preset must be of an HGN, PixelHNN, NHF or NormalizingFlow that "
-            f"is built. Received: {type(model).__name__}, built="
-            f"{model.built}; `save` writes any other model."
+            "A preset must be of a model that is built, by `fit` or `build`. "
+            f"Received: a {type(model).__name__} that is not."
         )
     if str(folder).startswith(_HUB):
         return _upload(model, str(folder), card)

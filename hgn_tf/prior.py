@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from hgn_tf.integrators import check_count
 from hgn_tf.phase import PhaseState
 
 # Directions with less than this share of the variance are left out: a latent
@@ -121,10 +122,7 @@ def fit_prior(
     Source: Dempster, Laird, Rubin 1977, Maximum likelihood from incomplete
       data via the EM algorithm.
     """
-    if num_components < 1:
-        raise ValueError(
-            f"`num_components` must be at least 1. Received: {num_components}."
-        )
+    check_count("num_components", num_components)
     states = np.asarray(states, np.float64)
     if (
         len(states) < 2

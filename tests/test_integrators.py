@@ -396,6 +396,10 @@ def test_negative_number_of_steps_is_refused():
         ValueError, match="`num_steps` must be a whole number of at least 0.*-1"
     ):
         rollout(CoupledPendulums(), make_state(), 0.1, -1)
+    with pytest.raises(ValueError, match="of at least 0. Received: -1"):
+        last_state(CoupledPendulums(), make_state(), 0.1, tf.constant(-1))
+    whole = rollout(CoupledPendulums(), make_state(), 0.1, tf.constant(2))
+    assert whole.q.shape[1] == 3
 
 
 def test_halves_of_different_shape_are_refused():

@@ -189,6 +189,13 @@ def test_symetric_of_symplectic_maps_passes():
         assert found.r2 > 0.999 and found.sym < 1e-3
 
 
+@pytest.mark.parametrize("unit", [1e-4, 1e4])
+def test_units_are_no_matter_to_symetric(unit):
+    q, p = pendulum_states()
+    found = metrics.symetric((q, p), (q, unit * p))
+    assert found.passed == 1.0 and found.sym < 1e-3
+
+
 def test_symetric_of_a_map_that_bends_q_alone_fails():
     q, p = pendulum_states()
     found = metrics.symetric((q + 0.1 * q**3, p), (q, p))

@@ -57,7 +57,7 @@ def test_lost_frames_fail_and_end_nothing(truth):
     assert found["frames"] == pytest.approx(1 - 10 / (NUM * FRAMES))
     assert found["motions"] == pytest.approx(1 - 1 / NUM)
     assert found["energy_distance"] > whole["energy_distance"]
-    lost = judged(truth, np.full_like(video, np.inf))
+    lost = judged(truth, motions.shown(np.full_like(video, np.inf)))
     assert lost["frames"] == lost["motions"] == 0.0
     assert lost["motion_distance"] == lost["frame_error_e4"] == np.inf
     spread = np.std(of_data)

@@ -74,12 +74,11 @@ def test_a_preset_says_what_it_is_to_a_reader(tmp_path, seed):
 
 def test_what_is_no_whole_model_is_no_preset(tmp_path):
     nhf = hgn_tf.NHF(**hgn_tf.nhf_networks(num_hamiltonians=1))
-    with pytest.raises(ValueError, match="NHF, built=False"):
+    with pytest.raises(ValueError, match="Received: a NHF that is not"):
         presets.save(nhf, tmp_path / "mine")
-    hnn = hgn_tf.HNN(units=(8,))
-    hnn.build((None, 2))
-    with pytest.raises(ValueError, match="Received: HNN, built=True"):
-        presets.save(hnn, tmp_path / "mine")
+    for other in (hgn_tf.HNN(units=(8,)), None):
+        with pytest.raises(TypeError, match="must be of an HGN, PixelHNN, NHF"):
+            presets.save(other, tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
     nhf.build((None, 2))
     folder = presets.save(nhf, tmp_path / "mine")

@@ -215,5 +215,7 @@ def test_refinement_of_a_video_does_not_depend_on_its_batch(fitted):
 
 
 def test_negative_refinement_is_refused(fitted):
-    with pytest.raises(ValueError, match="`refine` must be 0 or more"):
+    with pytest.raises(
+        ValueError, match="`refine` must be a whole number of at least 0"
+    ):
         fitted.infer(make_videos(1), refine=-1)

@@ -105,6 +105,8 @@ class CheckedModel(OwnFiles):
     "evaluate" or "predict", and `seen` tells what the batch is.
     """
 
+    # Axes that weights may have: one number per row.
+    _weight_ranks: tuple[int, ...] = (1,)
     # Whether a batch of a dataset is looked at for its values too.
     _reads_values = False
 
@@ -179,10 +181,6 @@ class CheckedModel(OwnFiles):
         """The batch as the steps take it, or an error of one line."""
         raise NotImplementedError
 
-    def _weight_ranks(self, batch: Batch) -> tuple[int, ...]:
-        """Axes that the weights of a batch may have: one number per row."""
-        return (1,)
-
     def _asks_for_values(self, spec: Batch) -> bool:
         """Whether the first of such batches must be looked at."""
         return False
@@ -194,8 +192,7 @@ class CheckedModel(OwnFiles):
             return Batch(batch.x)
         if batch.sample_weight is None:
             return batch
-        ranks = self._weight_ranks(batch)
-        weight = _check_weight(batch.sample_weight, ranks, seen)
+        weight = _check_weight(batch.sample_weight, self._weight_ranks, seen)
         if seen == STEP:
             weight = tf.cast(weight, self.variable_dtype)
         return batch._replace(sample_weight=weight)

@@ -578,10 +578,7 @@ class HGN(GuardedVideoModel):
         Source: Barzilai and Borwein 1988, Two-point step size gradient
           methods, for the lengths of the steps.
         """
-        if refine < 0:
-            raise ValueError(
-                f"`refine` must be 0 or more steps. Received: {refine}."
-            )
+        refine = integrators.check_count("refine", refine, least=0)
         video = self._observed(video)
         video = self._to_floats(video[:, : self.num_inference_frames])
         state = self._first_state(self._encode(video))

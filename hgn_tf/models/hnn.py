@@ -80,6 +80,8 @@ class StateField(CheckedModel):
     Call: x [batch, dim] -> dx/dt [batch, dim].
     """
 
+    # A weight per row, or one for each state of its path.
+    _weight_ranks = (1, 2)
     # Steps are Keras's own: a NaN would end in the weights.
     _reads_values = True
 
@@ -105,6 +107,10 @@ class StateField(CheckedModel):
         self._compiled_field: Any = None
 
     def train_step(self, data):
+        if tf.distribute.has_strategy():
+            # Batches that were distributed before have not been looked at.
+            for name, part in zip("xy", Batch.of(data)):
+                _check_values(name, part)
         if self.inner_steps == 1:
             return super().train_step(data)
         run_steps(super().train_step, data, self.inner_steps)
@@ -127,11 +133,6 @@ class StateField(CheckedModel):
         """
         return super().fit(x, y, *args, **kwargs)
 
-    def _weight_ranks(self, batch):
-        rank = tf.TensorShape(batch.y.shape).rank
-        # A weight per row, or one for each state of its path.
-        return (1,) if rank == 2 else (1, 2)
-
     def _admit(self, batch, purpose, seen):
         x, y = as_array(batch.x), batch.y
         self._check_state_shape(x, seen)
@@ -144,6 +145,7 @@ class StateField(CheckedModel):
             y = as_array(y)
             if seen != SPEC or Batch(x, y).is_known():
                 self._check_target(x, y)
+        _check_weight_of_rows(y, batch.sample_weight)
         if seen in (WHOLE, FIRST, LATER):
             _check_values("x", x)
             if y is not None:
@@ -553,11 +555,23 @@ class HNN(StateField):
         }
 
 
+def _check_weight_of_rows(y, weight):
+    """Derivatives have a weight per row: Keras would weigh coordinates."""
+    if y is None or weight is None or tf.TensorShape(y.shape).rank != 2:
+        return
+    shape = tf.TensorShape(as_array(weight).shape)
+    if shape.rank == 2 and shape[1] not in (None, 1):
+        raise ValueError(
+            "`sample_weight` must be a number per row, [rows], where the "
+            f"target is dx/dt. Received: shape {tuple(shape)}."
+        )
+
+
 def _check_values(name, part):
     """Refuses what is not finite; in a graph, as it runs."""
     if has_values(part):
         check_finite(name, np.asarray(part))
-    elif tf.is_tensor(part):
+    elif tf.is_tensor(part) and part.dtype.is_floating:
         tf.debugging.assert_all_finite(
             part, f"`{name}` must be finite. Received: NaN or infinity."
         )

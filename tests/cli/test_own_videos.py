@@ -69,7 +69,7 @@ def builder(clips, data_dir):
         (["--set", "num_steps=0"], "`num_steps` must be at least"),
         (["--set", "num_step=1"], "A setting must be one of"),
         (["--seed", "-1"], "`seed` must be from 0"),
-        (["--budget", "objects"], "two numbers for each;"),
+        (["--budget", "objects"], "two numbers for each"),
         (["--budget=objects", "--set=latent_size=5"], "Received: 5 numbers"),
         (["--set=model=pixel_hnn", "--set=form=dense"], "take an HGN"),
     ],

@@ -299,6 +299,32 @@ def test_nan_of_a_stream_does_not_reach_the_weights(kind, target, row, seed):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+@pytest.mark.parametrize("dtypes", [("f4", "i8"), ("i8", "f4"), ("i8", "i8")])
+def test_whole_numbers_are_states_too(dtypes, seed):
+    x, y = (np.arange(8).reshape(4, 2).astype(dtype) for dtype in dtypes)
+    model = DerivativeNet(units=(8,))
+    model.compile("sgd", loss="mse")
+    model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(2), verbose=0)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_weights_in_a_column_are_those_in_a_row(seed):
+    model = DerivativeNet(units=(8,))
+    model.compile("sgd", loss="mse")
+    x, y, weight = states(4), states(4)[::-1], np.float32([[1], [0], [2], [3]])
+    unknown = tf.data.Dataset.from_generator(
+        lambda: [(x, y, weight)],
+        output_signature=(
+            tf.TensorSpec([None, 2]),
+            tf.TensorSpec(None),
+            tf.TensorSpec([None, 1]),
+        ),
+    )
+    found = model.evaluate(unknown, verbose=0)
+    row = model.evaluate(x, y, sample_weight=weight[:, 0], verbose=0)
+    assert found == pytest.approx(row, rel=1e-5)
+
+
 def test_weights_of_derivatives_are_one_per_row():
     model = DerivativeNet(units=(8,))
     model.compile("sgd", loss="mse")

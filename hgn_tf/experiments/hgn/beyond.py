@@ -327,7 +327,7 @@ def _new_motions(config, model, recipe, test, energy, picture):
     found: dict[str, float] = {}
     shown: dict[str, np.ndarray] = {}
     for source, video in drawn.items():
-        video = np.clip(video.numpy(), 0.0, 1.0)
+        video = motions.shown(video.numpy())
         judged = motions.judge(recipe, video, energy, recipe.dt)
         found |= {f"{source}_{name}": x for name, x in judged.items()}
         shown |= {
@@ -386,7 +386,7 @@ def _far(config, model, recipe, test, some, picture):
     # What so many samples are off by themselves.
     own = float(variance.mean()) / _FLOOR_SAMPLES
     path = model.rollout(model.infer(part.video), FAR_FRAMES - 1)
-    drawn = np.clip(model.decode(path).numpy(), 0.0, 1.0)
+    drawn = motions.shown(model.decode(path).numpy())
     error = metrics.pixel_mse_per_frame(video, drawn)
     shown = {
         f"{name} {index + 1}": each[index]
@@ -434,6 +434,12 @@ def measure_symetric(
         [np.asarray(part).reshape(count, -1)[rows] for part in pair]
         for pair in (path, PhaseState(test.q, test.p))
     )
+    if not all(np.isfinite(part).all() for part in learned):
+        # A rollout that is lost carries no form.
+        return dict.fromkeys(SYMETRIC | TWO_FORM, 0.0) | {
+            "symetric_sym": 1.0,
+            "two_form_defect": 1.0,
+        }
     found = metrics.symetric(learned, truth, seed)
     back = metrics.two_form(learned, truth, seed)
     return {

@@ -500,9 +500,8 @@ CLEAN: _Rows = {
             **_LONG_CLEAN,
             "agreement": 0.0,
             "positions": 0.0,
-            "isometry": 0.0,
+            **_SOFTPLUS,
             "low_rank": 0.0,
-            "energy_activation": "softplus",
             "rollout_steps": 30,
             "initial_rollout_steps": 0,
             "state_net": False,
@@ -753,6 +752,12 @@ def check_own_videos(config: Config) -> None:
             "A pixel HNN has a latent of the degrees of freedom, which your "
             "own videos do not tell. Received: model=pixel_hnn; take an HGN."
         )
+    if config.form == "objects" and not config.latent_size:
+        raise ValueError(
+            'The form "objects" must be told the bodies of your own videos, by '
+            "a `latent_size` of two numbers for each. Received: 0; "
+            "--set latent_size=4 for two bodies."
+        )
     if config.form == "objects":
         _number_of_bodies(config, config.latent_size)
 
@@ -776,9 +781,7 @@ def _number_of_bodies(config, size):
     if size % 2 or size < 4:
         raise ValueError(
             'The form "objects" must have two bodies or more in the plane, and '
-            "a `latent_size` of two numbers for each; 0 takes the system's, "
-            f"which your own videos do not tell. Received: {size} numbers; "
-            "--set latent_size=4 for two bodies."
+            f"two numbers for each. Received: {size} numbers."
         )
     return size // 2
 

@@ -21,6 +21,7 @@ from hgn_tf.models.batches import STEP, Batch
 from hgn_tf.models.exports import export, spec
 from hgn_tf.models.nhf.points import (
     admit_points,
+    check_built,
     check_draws,
     check_points,
     check_precision,
@@ -342,6 +343,7 @@ class NormalizingFlow(GuardedModel):
         It is a snapshot: after a change of the weights make a new one, since
         the bijectors of TFP remember what they returned for a tensor object.
         """
+        check_built(self)
         layers = [
             FLOWS[self.kind].bijector(network, self.dim, index, self.half_width)
             for index, network in enumerate(self.networks)
@@ -411,11 +413,7 @@ class NormalizingFlow(GuardedModel):
           seed: int or scalar tensor. Defaults to 0.
         Raises: ValueError: if the model is not built, or n below 1.
         """
-        if not self.built:
-            raise ValueError(
-                "The model must know the dimension of its points: call `fit` "
-                "or `build((None, dim))`. Received: a model not yet built."
-            )
+        check_built(self)
         n = check_draws("n", n, symbolic=True)
         return self._compiled_sample(tf.convert_to_tensor(n), draw_seed(seed))
 

@@ -173,6 +173,11 @@ def arguments_from(
     settings = dict(settings)
     names = inspect.signature(nhf_networks).parameters.keys() - {"dtype"}
     own = {key: settings.pop(key) for key in names & settings.keys()}
+    form = FORMS["paper"] | FORMS.get(own.get("form", "paper"), {})
+    if own.get("energy", form["energy"]) != "mlp":
+        # Written then, and read by MLPs alone.
+        for key in ("activation", "first_scale", "first_bias"):
+            own.pop(key, None)
     if settings.pop("shared", False):
         # As one long flow, the steps merge their half kicks.
         count = own.get("num_hamiltonians", FORMS["paper"]["num_hamiltonians"])

@@ -22,6 +22,7 @@ from hgn_tf.models.nhf.leapfrog import (
 )
 from hgn_tf.models.nhf.points import (
     admit_points,
+    check_built,
     check_draws,
     check_points,
     check_precision,
@@ -314,13 +315,13 @@ class NHF(GuardedModel):
 
         It follows the weights of the model as they change.
         """
-        self._check_built()
+        check_built(self)
         return FlowChain(self.flows, self.affine)
 
     @property
     def joint(self) -> tfp.distributions.Distribution:
         """The density of (q_T, p_T) joined, exact, event shape [2 dim]."""
-        self._check_built()
+        check_built(self)
         return tfp.distributions.TransformedDistribution(
             self.state_prior, self.bijector
         )
@@ -593,15 +594,8 @@ class NHF(GuardedModel):
         path = tf.concat(pieces, axis=1)
         return split_state(self.affine.forward(path) if self.affine else path)
 
-    def _check_built(self):
-        if not self.built:
-            raise ValueError(
-                "The model must know the dimension of its points: call `fit` "
-                "or `build((None, dim))`. Received: a model not yet built."
-            )
-
     def _draw(self, n, seed):
-        self._check_built()
+        check_built(self)
         n = check_draws("n", n, symbolic=True)
         return self.state_prior.sample(n, draw_seed(seed))
 

@@ -15,6 +15,19 @@ from hgn_tf.models.batches import (
 )
 
 
+class NotBuilt(ValueError, AttributeError):
+    """A model that does not know its points yet, and has no such attribute."""
+
+
+def check_built(model: keras.Model) -> None:
+    """Raises: NotBuilt: if the model is not built."""
+    if not model.built:
+        raise NotBuilt(
+            "The model must know the dimension of its points: call `fit` or "
+            "`build((None, dim))`. Received: a model not yet built."
+        )
+
+
 def check_precision(policy: keras.DTypePolicy) -> None:
     """Raises: ValueError: for a policy that computes in half precision."""
     if policy.compute_dtype not in ("float32", "float64"):

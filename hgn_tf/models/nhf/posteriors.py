@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from hgn_tf.integrators import check_count
 from hgn_tf.networks.layers import (
     MaskedDense,
     build_in_turn,
@@ -109,7 +110,7 @@ class FlowMomentum(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if bins < 0 or bins == 1:
+        if check_count("bins", bins, least=0) == 1:
             raise ValueError(
                 f"`bins` must be 0 or more than 1. Received: {bins}."
             )

@@ -264,8 +264,9 @@ def test_errors_name_the_rule():
         NormalizingFlow("spline", half_width=float("nan"))
     assert NormalizingFlow(units=()).units == ()
     flow = NormalizingFlow("maf")
-    with pytest.raises(ValueError, match="not yet built"):
-        flow.sample(3, 0)
+    for ask in (lambda: flow.sample(3, 0), flow.distribution):
+        with pytest.raises(ValueError, match="not yet built"):
+            ask()
     with pytest.raises(ValueError, match="two coordinates or more"):
         flow.build((None, 1))
     flow = make_flow("maf")

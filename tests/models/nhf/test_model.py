@@ -469,6 +469,7 @@ def test_questions_that_cannot_be_answered_are_refused():
     ):
         with pytest.raises(ValueError, match="must know the dimension"):
             ask()
+    assert not hasattr(model, "joint")
     assert make(**SMALL).potential(points(3)).shape == (3,)
     model.build((None, 2))
     with pytest.raises(

@@ -20,6 +20,13 @@ POINTS = np.array(VALUES["points"], "f4")
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
+def test_settings_that_bumps_did_not_read_are_left_out():
+    settings = {"energy": "bumps", "activation": "tanh", "first_scale": 3.0}
+    model = NHF(**arguments_from({**settings, "units": (8,)}))
+    model.build((None, 2))
+    assert model.hamiltonians[0].potential(POINTS[:3]).shape == (3,)
+
+
 @pytest.mark.parametrize("name", VALUES["models"])
 def test_saved_model_gives_its_numbers_and_trains_on(name):
     expected = VALUES["models"][name]
