@@ -752,13 +752,13 @@ def check_own_videos(config: Config) -> None:
             "A pixel HNN has a latent of the degrees of freedom, which your "
             "own videos do not tell. Received: model=pixel_hnn; take an HGN."
         )
-    if config.form == "objects" and not config.latent_size:
-        raise ValueError(
-            'The form "objects" must be told the bodies of your own videos, by '
-            "a `latent_size` of two numbers for each. Received: 0; "
-            "--set latent_size=4 for two bodies."
-        )
     if config.form == "objects":
+        if not config.latent_size:
+            raise ValueError(
+                'The form "objects" must be told the bodies of your own '
+                "videos, by a `latent_size` of two numbers for each. Received: "
+                "0; --set latent_size=4 for two bodies."
+            )
         _number_of_bodies(config, config.latent_size)
 
 

@@ -37,6 +37,12 @@ FORMS: dict[str, dict[str, Any]] = {
 _ENERGIES = ("bumps", "mlp", "ovals")
 _KINETIC_ENERGIES = ("learned", "quadratic")
 _POSTERIORS = ("affine", "flow", "gaussian")
+# What MLPs alone read, with the default of each.
+_OF_MLPS: dict[str, Any] = {
+    "activation": "softplus",
+    "first_scale": 1.0,
+    "first_bias": 1.0,
+}
 
 
 def nhf_networks(
@@ -107,12 +113,12 @@ def nhf_networks(
             "`units` of bumps must be their number alone, such as (64,). "
             f"Received: {units}."
         )
-    own = {
-        "activation": (activation, "softplus"),
-        "first_scale": (first_scale, 1.0),
-        "first_bias": (first_bias, 1.0),
+    of_mlps: dict[str, Any] = {
+        "activation": activation,
+        "first_scale": first_scale,
+        "first_bias": first_bias,
     }
-    unread = [name for name, (value, usual) in own.items() if value != usual]
+    unread = [key for key, x in of_mlps.items() if x != _OF_MLPS[key]]
     if bumps and unread:
         raise ValueError(
             "Bumps have no activation, and first weights of their own. "
@@ -128,11 +134,9 @@ def nhf_networks(
             return BumpEnergy(units[0], oval=oval, dtype=dtype)
         return EnergyNet(
             units,
-            activation,
             convolutional=False,
-            first_scale=first_scale,
-            first_bias=first_bias,
             dtype=dtype,
+            **of_mlps,
         )
 
     if settings["kinetic_energy"] == "quadratic":
@@ -176,8 +180,7 @@ def arguments_from(
     form = FORMS["paper"] | FORMS.get(own.get("form", "paper"), {})
     if own.get("energy", form["energy"]) != "mlp":
         # Written then, and read by MLPs alone.
-        for key in ("activation", "first_scale", "first_bias"):
-            own.pop(key, None)
+        own = {key: x for key, x in own.items() if key not in _OF_MLPS}
     if settings.pop("shared", False):
         # As one long flow, the steps merge their half kicks.
         count = own.get("num_hamiltonians", FORMS["paper"]["num_hamiltonians"])
